@@ -1,0 +1,18 @@
+//! What the operator may say: the embedded default file, a file, the environment, flags.
+
+mod settings;
+mod values;
+
+pub use settings::*;
+pub use values::{Bytes, KeyPrefix, PublicUrl, Span};
+
+/// The commented reference, compiled in.
+pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
+
+impl Default for Config {
+    /// What the embedded file says.
+    #[expect(clippy::expect_used, reason = "the embedded file is part of the program; a test parses it")]
+    fn default() -> Self {
+        toml::from_str(DEFAULT_TOML).expect("the embedded default configuration parses")
+    }
+}

@@ -1,0 +1,3 @@
+//! What an operator sees: metrics and logs. Names nothing of ours but the settings.
+
+pub mod metrics;
