@@ -3,6 +3,15 @@
 //! Arrows: `main → app → http → {connections, chat} → {graph, llm, turnlog, memory, limits, fleet, flags}`.
 //! `words`, `config`, `telemetry`, `resilience` and `shutdown` may be named by everyone and name none of the others.
 
+pub mod chat;
 pub mod config;
+pub mod flags;
+pub mod fleet;
+pub mod http;
+pub mod limits;
+pub mod llm;
+pub mod memory;
+pub mod shutdown;
 pub mod telemetry;
+pub mod turnlog;
 pub mod words;

@@ -118,7 +118,8 @@ where
     if text.is_empty() {
         return Ok(None);
     }
-    let value: serde::de::value::StringDeserializer<D::Error> = serde::de::IntoDeserializer::into_deserializer(text);
+    let value: serde::de::value::StringDeserializer<D::Error> =
+        serde::de::IntoDeserializer::into_deserializer(text);
     T::deserialize(value).map(Some)
 }
 

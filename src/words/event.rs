@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CancelReason, ConversationRef, EventId, Failure, MessageId, PersonaId, ResetReason, Routing, Timestamp, TurnId,
-    Usage,
+    CancelReason, ConversationRef, EventId, Failure, MessageId, PersonaId, ResetReason, Routing, Timestamp,
+    TurnId, Usage,
 };
 
 /// What happened.

@@ -11,11 +11,14 @@ mod turn;
 
 pub use event::{Event, EventBody};
 pub use failure::{ErrorCode, Failure};
-pub use ids::{ConnectionId, ConversationId, EventId, MessageId, PersonaId, ReplicaId, RequestId, TurnId, new_ulid};
+pub use ids::{
+    ConnectionId, ConversationId, EventId, MessageId, PersonaId, ReplicaId, RequestId, TurnId, new_ulid,
+};
 pub use message::{Message, Role, Timestamp};
 pub use principal::{ClientAddress, Principal};
 pub use turn::{
-    CancelReason, ConversationRef, Reply, ReplyStatus, ResetReason, Routing, RoutingSource, Turn, TurnStatus, Usage,
+    CancelReason, ConversationRef, Reply, ReplyStatus, ResetReason, Routing, RoutingSource, Turn, TurnStatus,
+    Usage,
 };
 
 /// A value that is not what its name says; the text says what it must be, never what was given.

@@ -4,14 +4,16 @@ use super::family::{Counter as counter, Gauge as gauge, Histogram as histogram, 
 use super::labels::*;
 
 /// Reads are sub-millisecond, blocking chat runs to the deadline.
-const REQUEST: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+const REQUEST: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+];
 /// 60 s is a proxy cutting: a visible cliff.
 const STREAM: &[f64] = &[0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
 /// The idle bound is a bound.
 const SOCKET: &[f64] = &[1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 21600.0, 86400.0];
 /// Local is µs, Redis below 1 ms, its ceiling 50 ms.
-const DECISION: &[f64] = &[0.000001, 0.00001, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05];
+const DECISION: &[f64] =
+    &[0.000001, 0.00001, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05];
 
 family! {
     /// Requests.

@@ -159,26 +159,47 @@ impl<L: Labels> Histogram<L> {
     }
 }
 
-#[expect(clippy::expect_used, reason = "a wrong name or a name used twice is a bug that the first test shows")]
+#[expect(
+    clippy::expect_used,
+    reason = "a wrong name or a name used twice is a bug that the first test shows"
+)]
 mod registering {
     use super::*;
 
     impl<L: Labels> Counter<L> {
-        pub(in crate::telemetry) fn register(r: &Registry, name: &str, help: &str, labels: &[&str], _: &[f64]) -> Self {
+        pub(in crate::telemetry) fn register(
+            r: &Registry,
+            name: &str,
+            help: &str,
+            labels: &[&str],
+            _: &[f64],
+        ) -> Self {
             let inner = IntCounterVec::new(Opts::new(name, help), labels).expect("a valid metric");
             r.register(Box::new(inner.clone())).expect("a new metric");
             Self { inner, labels: PhantomData }
         }
     }
     impl<L: Labels> Gauge<L> {
-        pub(in crate::telemetry) fn register(r: &Registry, name: &str, help: &str, labels: &[&str], _: &[f64]) -> Self {
+        pub(in crate::telemetry) fn register(
+            r: &Registry,
+            name: &str,
+            help: &str,
+            labels: &[&str],
+            _: &[f64],
+        ) -> Self {
             let inner = IntGaugeVec::new(Opts::new(name, help), labels).expect("a valid metric");
             r.register(Box::new(inner.clone())).expect("a new metric");
             Self { inner, labels: PhantomData }
         }
     }
     impl<L: Labels> Histogram<L> {
-        pub(in crate::telemetry) fn register(r: &Registry, name: &str, help: &str, labels: &[&str], b: &[f64]) -> Self {
+        pub(in crate::telemetry) fn register(
+            r: &Registry,
+            name: &str,
+            help: &str,
+            labels: &[&str],
+            b: &[f64],
+        ) -> Self {
             let options = HistogramOpts::new(name, help).buckets(b.to_vec());
             let inner = HistogramVec::new(options, labels).expect("a valid metric");
             r.register(Box::new(inner.clone())).expect("a new metric");

@@ -52,7 +52,8 @@ impl Metrics {
     /// Registers every family in a registry of its own.
     #[expect(clippy::expect_used, reason = "two metrics of one name are a bug that the first test shows")]
     pub fn new() -> Self {
-        let registry = Registry::new_custom(Some("polylogue".into()), None).expect("the prefix is a metric name");
+        let registry =
+            Registry::new_custom(Some("polylogue".into()), None).expect("the prefix is a metric name");
         Self {
             http: Http::register(&registry),
             connections: Connections::register(&registry),
@@ -94,6 +95,9 @@ mod tests {
         metrics.turns.replies.inc(&(Name::from("historian"), ReplyOutcome::Completed));
         let text = metrics.render();
         assert!(text.contains("polylogue_turns_total{outcome=\"completed\"} 1"), "{text}");
-        assert!(text.contains("polylogue_replies_total{outcome=\"completed\",persona=\"historian\"} 1"), "{text}");
+        assert!(
+            text.contains("polylogue_replies_total{outcome=\"completed\",persona=\"historian\"} 1"),
+            "{text}"
+        );
     }
 }

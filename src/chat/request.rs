@@ -1,0 +1,110 @@
+//! What callers ask for, already checked.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::telemetry::metrics::Transport;
+use crate::words::{ConversationId, Invalid, MessageId, PersonaId, Principal, RequestId, Role};
+
+/// Who asks, and through which door.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Whose limits, places, turns and idempotency keys count.
+    pub principal: Principal,
+    /// Ties everything that follows together.
+    pub request_id: RequestId,
+    /// The door.
+    pub transport: Transport,
+    /// When the request came in; times to first token count from here.
+    pub arrived: Instant,
+    /// Makes a repetition find the same turn.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// 1 to 255 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for IdempotencyKey {
+    type Error = Invalid;
+    /// Takes the key with or without the quotes that structured fields want.
+    fn try_from(text: &str) -> Result<Self, Invalid> {
+        let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        let right = (1..=255).contains(&bare.len()) && bare.bytes().all(|b| b.is_ascii_graphic());
+        right.then(|| Self(bare.to_owned())).ok_or(Invalid("must have 1 to 255 visible ASCII characters"))
+    }
+}
+
+/// What happens when the conversation is answering another message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBusy {
+    /// Refused, with the running turn's id.
+    #[default]
+    Reject,
+    /// The running turn is cancelled; what was said is kept; this one runs.
+    Interrupt,
+}
+
+/// A message that wants answers. Checked: the message has 1 to 32,768 code points and not only white space, personas are
+/// at most `turns.max_personas` and each named once, metadata has at most 16 pairs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChatRequest {
+    /// What the user says.
+    pub message: String,
+    /// Where; a new conversation if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<ConversationId>,
+    /// Who answers; empty leaves it to routing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub personas: Vec<PersonaId>,
+    /// What happens when the conversation is busy.
+    #[serde(default)]
+    pub on_busy: OnBusy,
+    /// Echoed, never logged, never sent to a model.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A message to be kept without asking for answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddMessage {
+    /// Who said it.
+    pub role: Role,
+    /// Which persona, for what a persona said.
+    pub persona: Option<PersonaId>,
+    /// The text; bounds as for a chat request's message.
+    pub content: String,
+}
+
+/// In which order messages are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MessageOrder {
+    /// Oldest first.
+    #[default]
+    Ascending,
+    /// Newest first.
+    Descending,
+}
+
+/// Which part of a conversation is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageQuery {
+    /// At most so many (1 to 100).
+    pub limit: usize,
+    /// Only messages before this one.
+    pub before: Option<MessageId>,
+    /// Only messages after this one.
+    pub after: Option<MessageId>,
+    /// In which order.
+    pub order: MessageOrder,
+}

@@ -1,0 +1,6 @@
+//! The edge: accept loop, requests and frames in, events out; no decisions.
+
+pub mod problem;
+mod services;
+
+pub use services::{Health, Identity, Services};

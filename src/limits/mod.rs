@@ -1,0 +1,137 @@
+//! Limits: how often something may be asked (`Limiter`), and how many of something may be held (`Leases`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::config::{Scope, Strategy};
+use crate::telemetry::metrics::Backend;
+use crate::words::{ConnectionId, Principal};
+
+/// A named policy: at most `quota` within `window` for each subject of its scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name in the configuration, in headers and in metrics.
+    pub name: Arc<str>,
+    /// How many.
+    pub quota: u32,
+    /// Within how long.
+    pub window: Duration,
+    /// Whose requests are counted together.
+    pub scope: Scope,
+    /// How.
+    pub strategy: Strategy,
+}
+
+/// One policy asked for one subject (an address, a principal, a conversation, or everybody).
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// Who is counted; only ever used as a key.
+    pub subject: String,
+}
+
+/// Where a subject stands with a policy after a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// How many more it would allow now.
+    pub remaining: u32,
+    /// When the quota is whole again (fixed window: when the window ends).
+    pub reset: Duration,
+    /// When refused: how long until one would be allowed.
+    pub retry_after: Option<Duration>,
+}
+
+/// What all policies of a request said together.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// One entry for each check, in order. Refused if any has a `retry_after`.
+    pub standings: Vec<Standing>,
+    /// Who decided.
+    pub backend: Backend,
+}
+
+impl Verdict {
+    /// Whether every policy allowed it.
+    pub fn is_allowed(&self) -> bool {
+        self.standings.iter().all(|standing| standing.retry_after.is_none())
+    }
+}
+
+/// Decides whether something may happen now.
+#[async_trait]
+pub trait Limiter: Send + Sync + 'static {
+    /// Decides all checks as one: all are counted, or, if one refuses, none. Never fails: without its store an
+    /// implementation falls back and says so in `backend`.
+    async fn decide(&self, checks: &[Check]) -> Verdict;
+}
+
+/// What became of a request for a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The place is held until it is released or its time runs out.
+    Granted {
+        /// Whose place it took over, if the rule is to replace the oldest.
+        replaced: Option<ConnectionId>,
+    },
+    /// All places are taken.
+    Full {
+        /// When the first of them may become free at the latest.
+        retry_after: Duration,
+    },
+}
+
+/// Places of which each principal has a few, over all replicas. A place is a lease: it ends by itself unless renewed.
+#[async_trait]
+pub trait Leases: Send + Sync + 'static {
+    /// Takes one of `most` places for `ttl`. With `replace_oldest`, a full house gives up its oldest place instead.
+    async fn admit(
+        &self,
+        principal: &Principal,
+        holder: ConnectionId,
+        most: usize,
+        ttl: Duration,
+        replace_oldest: bool,
+    ) -> Admission;
+
+    /// Prolongs the places of these holders; answers those that no longer have one because it was replaced.
+    async fn renew(&self, holders: &[(Principal, ConnectionId)], ttl: Duration) -> Vec<ConnectionId>;
+
+    /// Gives a place back at once.
+    async fn release(&self, principal: &Principal, holder: ConnectionId);
+
+    /// How many places of this principal are taken.
+    async fn held(&self, principal: &Principal) -> usize;
+}
+
+/// Whose request it is, in the terms of the scopes.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    /// The client's address (scope `ip`).
+    pub address: &'a crate::words::ClientAddress,
+    /// The principal (scope `principal`).
+    pub principal: &'a Principal,
+    /// The conversation (scope `conversation`); a policy of that scope passes a request without one.
+    pub conversation: Option<&'a crate::words::ConversationId>,
+    /// What told who the client is; a label of the metric.
+    pub identified_by: crate::telemetry::metrics::IdentifiedBy,
+}
+
+/// The policies of every operation, and who decides them.
+pub struct RateLimits {}
+
+impl RateLimits {
+    /// Asks the policies of `operation` (`POST /api/v1/chat`), counts, and logs a refusal. `None`: the operation is not limited.
+    pub async fn decide(&self, _operation: &str, _subject: &Subject<'_>) -> Option<Verdict> {
+        None
+    }
+
+    /// How the subject stands with the policies of `operation`, without counting anything: for a socket's `hello`.
+    pub async fn standing(&self, _operation: &str, _subject: &Subject<'_>) -> Vec<Standing> {
+        Vec::new()
+    }
+}

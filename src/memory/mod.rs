@@ -1,0 +1,52 @@
+//! Conversations: what was said, kept for a while (`state.md` §6).
+
+use async_trait::async_trait;
+
+use crate::words::{ConversationId, Message, MessageId, Timestamp};
+
+/// A conversation as it is kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// The newest messages (at most `memory.max_messages`), oldest first.
+    pub messages: Vec<Message>,
+    /// When the conversation's first message was kept.
+    pub created_at: Option<Timestamp>,
+    /// When the newest was.
+    pub updated_at: Option<Timestamp>,
+}
+
+/// What became of messages handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// So many were new.
+    Written(usize),
+    /// All were known already.
+    Known,
+    /// The conversation was forgotten after they were said; they stay forgotten.
+    Cleared,
+}
+
+/// What is needed cannot be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("the memory is not available")]
+pub struct MemoryUnavailable(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Where conversations are kept. Every operation renews the conversation's time to live.
+#[async_trait]
+pub trait Memory: Send + Sync + 'static {
+    /// Adds messages of one turn (or one message by hand). Writing the same ids again changes nothing; the order is that
+    /// of the ids, whatever the order of writing; only the newest `max_messages` are kept.
+    async fn add(
+        &self,
+        conversation: &ConversationId,
+        messages: &[Message],
+    ) -> Result<Written, MemoryUnavailable>;
+
+    /// Reads what is kept; `None` for a conversation nobody has spoken in, that was forgotten, or that has expired.
+    async fn history(&self, conversation: &ConversationId) -> Result<Option<History>, MemoryUnavailable>;
+
+    /// Forgets the conversation for good: nothing at or below `up_to` (usually an id of this moment) ever comes back.
+    /// Says whether there was anything.
+    async fn clear(&self, conversation: &ConversationId, up_to: MessageId)
+    -> Result<bool, MemoryUnavailable>;
+}
