@@ -5,13 +5,17 @@
 
 pub mod chat;
 pub mod config;
+pub mod connections;
 pub mod flags;
 pub mod fleet;
+pub mod graph;
 pub mod http;
 pub mod limits;
 pub mod llm;
 pub mod memory;
+pub mod resilience;
 pub mod shutdown;
+pub mod simulator;
 pub mod telemetry;
 pub mod turnlog;
 pub mod words;

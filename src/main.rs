@@ -1,1 +1,3 @@
+//! The command line: parses flags, then hands over.
+
 fn main() {}

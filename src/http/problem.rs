@@ -1,5 +1,6 @@
 //! Errors as RFC 9457 problems: the one form every error of the HTTP edge takes.
 
+use poem::http::StatusCode;
 use serde::Serialize;
 
 use crate::chat::ChatError;
@@ -90,8 +91,8 @@ impl Problem {
 /// response, adding the request id (`problem_of` in the outermost layer).
 impl From<Problem> for poem::Error {
     fn from(problem: Problem) -> Self {
-        let status = poem::http::StatusCode::from_u16(problem.failure.code.status())
-            .unwrap_or(poem::http::StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(problem.failure.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut error = Self::from_status(status);
         error.set_data(problem);
         error

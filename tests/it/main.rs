@@ -1,1 +1,17 @@
-fn main() {}
+//! Claims about the service's behaviour, on real parts.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should say where"
+)]
+
+mod api;
+mod architecture;
+mod contract;
+mod edge;
+mod flow;
+mod process;
+mod simulator;
+mod sockets;
+mod support;

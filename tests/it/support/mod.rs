@@ -1,0 +1,1 @@
+//! The service, started in the test, and clients for it.
