@@ -1,0 +1,185 @@
+//! One persona's part of a turn.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use tracing::{Instrument as _, info_span, warn};
+
+use super::flow::{FlowError, Seat, Tools};
+use super::personas::{Persona, Personas};
+use super::prompt;
+use super::state::{Stop, Task, TurnState, Update};
+use crate::graph::{Branch, Context};
+use crate::llm::{ChatModel, Chunk, Ending, LlmError, ModelRequest};
+use crate::telemetry::metrics::{Metrics, Name, ReplyOutcome};
+use crate::words::{ErrorCode, EventBody, Failure, PersonaId, Reply, ReplyStatus};
+
+/// The node that lets one chosen persona speak.
+pub struct Speak {
+    model: Arc<dyn ChatModel>,
+    personas: Arc<Personas>,
+    metrics: Arc<Metrics>,
+}
+
+/// How a reply ended.
+enum End {
+    Completed(Ending),
+    Failed(Failure),
+    Stopped,
+}
+
+impl Speak {
+    /// Speaks with these tools.
+    pub fn new(tools: &Tools) -> Self {
+        Self {
+            model: Arc::clone(&tools.model),
+            personas: Arc::clone(&tools.personas),
+            metrics: Arc::clone(&tools.metrics),
+        }
+    }
+}
+
+#[async_trait]
+impl Branch<TurnState, Seat, FlowError> for Speak {
+    async fn run(&self, state: &TurnState, (place, id): Seat, _: &Context) -> Result<Update, FlowError> {
+        let span = info_span!("reply", persona = %id);
+        self.speak(state, place, &id).instrument(span).await
+    }
+}
+
+impl Speak {
+    async fn speak(&self, state: &TurnState, place: usize, id: &PersonaId) -> Result<Update, FlowError> {
+        let task = &state.task;
+        if task.stop.is_cancelled() {
+            return Ok(Update::Nothing);
+        }
+        task.live.push(EventBody::ReplyStarted { persona: id.clone() }).map_err(|_| FlowError::Lost)?;
+        let mut content = String::new();
+        let end = match self.personas.find(id) {
+            Some(persona) => self.listen(state, persona, &mut content).await?,
+            None => End::Failed(Failure::new(ErrorCode::PersonaNotFound, "This persona no longer exists.")),
+        };
+        let reply = finished(state, place, id, content, end);
+        self.metrics.turns.replies.inc(&(Name::from(id.as_str()), outcome(reply.status)));
+        task.live.push(event_of(&reply)).map_err(|_| FlowError::Lost)?;
+        Ok(Update::Replied(reply))
+    }
+
+    /// Asks the model and passes on what it says, until it ends, fails, or the turn has to stop.
+    async fn listen(&self, state: &TurnState, persona: &Persona, content: &mut String) -> Result<End, FlowError> {
+        let task = &state.task;
+        let _working = task.clock.start();
+        let request = self.request(state, persona);
+        let mut stream = tokio::select! {
+            opened = self.model.stream(request) => match opened {
+                Ok(stream) => stream,
+                Err(error) => return Ok(failed(task, &error)),
+            },
+            () = task.stop.cancelled() => return Ok(End::Stopped),
+        };
+        loop {
+            let chunk = tokio::select! {
+                chunk = stream.next() => chunk.unwrap_or(Err(LlmError::Cut)),
+                () = task.stop.cancelled() => return Ok(End::Stopped),
+            };
+            match chunk {
+                Ok(Chunk::Text(text)) => {
+                    content.push_str(&text);
+                    if let Some(end) = self.pass_on(task, persona, text)? {
+                        return Ok(end);
+                    }
+                }
+                Ok(Chunk::End(ending)) => return Ok(End::Completed(ending)),
+                Err(error) => return Ok(failed(task, &error)),
+            }
+        }
+    }
+
+    /// Logs one piece of text; ends the reply where the turn's log is full.
+    fn pass_on(&self, task: &Task, persona: &Persona, text: String) -> Result<Option<End>, FlowError> {
+        use crate::turnlog::PushError;
+        let delta = EventBody::ReplyDelta { persona: persona.id.clone(), text };
+        match task.live.push(delta) {
+            Ok(_) => {
+                task.first_token(&self.metrics);
+                Ok(None)
+            }
+            Err(PushError::Full) => {
+                let failure = Failure::new(ErrorCode::ModelFailed, "The answers are larger than a turn may be.");
+                Ok(Some(End::Failed(failure)))
+            }
+            Err(PushError::Lost) => Err(FlowError::Lost),
+        }
+    }
+
+    fn request(&self, state: &TurnState, persona: &Persona) -> ModelRequest {
+        let task = &state.task;
+        ModelRequest {
+            model: persona.model.clone(),
+            prompt: prompt::of_reply(persona, &self.personas, &state.history, &task.request.message),
+            temperature: persona.temperature,
+            max_tokens: persona.max_tokens,
+            schema: None,
+            request_id: task.request_id.clone(),
+            deadline: task.deadline,
+            cause: task.cause,
+        }
+    }
+}
+
+fn failed(task: &Task, error: &LlmError) -> End {
+    let failure = error.failure();
+    warn!(event = "reply_failed", turn_id = %task.turn, code = failure.code.as_str(), error = %crate::telemetry::Chain(error), "the model did not answer");
+    End::Failed(failure)
+}
+
+/// The reply as it stands in the turn, in its log and in what is remembered.
+fn finished(state: &TurnState, place: usize, id: &PersonaId, content: String, end: End) -> Reply {
+    let message_id = (!content.trim().is_empty()).then(|| state.message_id(place));
+    let base = Reply { content, message_id, ..Reply::pending(id.clone()) };
+    match end {
+        End::Completed(ending) => Reply {
+            status: ReplyStatus::Completed,
+            message_id: Some(state.message_id(place)),
+            finish_reason: Some(ending.finish_reason),
+            model: ending.model,
+            usage: ending.usage,
+            ..base
+        },
+        End::Failed(failure) => {
+            Reply { status: ReplyStatus::Failed, error: Some(failure), message_id: None, ..base }
+        }
+        End::Stopped => match state.task.why.get() {
+            Some(Stop::Draining) => {
+                let failure = Failure::new(ErrorCode::Draining, "This server is stopping; ask again.");
+                Reply { status: ReplyStatus::Failed, error: Some(failure), message_id: None, ..base }
+            }
+            Some(Stop::Cancel(_)) | None => Reply { status: ReplyStatus::Cancelled, ..base },
+        },
+    }
+}
+
+fn event_of(reply: &Reply) -> EventBody {
+    let persona = reply.persona.clone();
+    match (reply.status, reply.message_id, &reply.error) {
+        (ReplyStatus::Completed, Some(message_id), _) => EventBody::ReplyCompleted {
+            persona,
+            message_id,
+            content: reply.content.clone(),
+            finish_reason: reply.finish_reason.clone().unwrap_or_default(),
+            model: reply.model.clone(),
+            usage: reply.usage,
+        },
+        (ReplyStatus::Failed, _, Some(error)) => EventBody::ReplyFailed { persona, error: error.clone() },
+        (_, message_id, _) => EventBody::ReplyCancelled { persona, message_id, content: reply.content.clone() },
+    }
+}
+
+fn outcome(status: ReplyStatus) -> ReplyOutcome {
+    match status {
+        ReplyStatus::Completed => ReplyOutcome::Completed,
+        ReplyStatus::Failed => ReplyOutcome::Failed,
+        ReplyStatus::Cancelled | ReplyStatus::Pending | ReplyStatus::Running => ReplyOutcome::Cancelled,
+    }
+}

@@ -1,0 +1,241 @@
+//! Who answers a message.
+
+use std::sync::Arc;
+
+use moka::future::Cache;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, warn};
+
+use super::mention::mentioned;
+use super::personas::{Persona, Personas};
+use super::prompt;
+use crate::config;
+use crate::flags::{Flag, Flags};
+use crate::llm::{AnswerSchema, ChatModel, LlmError, ModelRequest};
+use crate::telemetry::metrics::{Metrics, ModelCause, RouteSource};
+use crate::words::{Message, PersonaId, Principal, RequestId, Role, Routing, RoutingSource};
+
+/// What routing may look at.
+pub struct Question<'a> {
+    /// Who asks.
+    pub principal: &'a Principal,
+    /// Ties the model call to the request.
+    pub request_id: &'a RequestId,
+    /// What the user says.
+    pub message: &'a str,
+    /// Whom the caller listed.
+    pub explicit: &'a [PersonaId],
+    /// What was said before.
+    pub history: &'a [Message],
+    /// Nobody waits beyond this moment.
+    pub deadline: Instant,
+}
+
+/// Chooses who answers, by the first of these that says something: the caller's list, mentions, there being only one,
+/// the cache, the model, the default persona.
+pub struct Router {
+    personas: Arc<Personas>,
+    model: Arc<dyn ChatModel>,
+    flags: Arc<Flags>,
+    metrics: Arc<Metrics>,
+    cache: Cache<[u8; 32], Decision>,
+    settings: config::Routing,
+    most: usize,
+}
+
+/// What is remembered of a decision: only the model's are.
+#[derive(Clone)]
+struct Decision {
+    personas: Vec<PersonaId>,
+    reason: String,
+}
+
+/// The structured answer that is asked of the model.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Choice {
+    /// The ids of the personas that should answer, the most important first.
+    personas: Vec<String>,
+    /// One short sentence why.
+    reason: String,
+}
+
+/// Why the model's choice cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum ChoiceError {
+    #[error("the model could not be asked")]
+    Model(#[from] LlmError),
+    #[error("the answer is no choice: {0}")]
+    Wrong(&'static str),
+    #[error("the model did not choose in time")]
+    Late,
+}
+
+impl Router {
+    /// Makes a router for these personas; `most` is `turns.max_personas`.
+    pub fn new(
+        personas: Arc<Personas>,
+        model: Arc<dyn ChatModel>,
+        flags: Arc<Flags>,
+        metrics: Arc<Metrics>,
+        settings: &config::Routing,
+        most: usize,
+    ) -> Self {
+        let cache =
+            Cache::builder().max_capacity(settings.cache_size.get() as u64).time_to_live(*settings.cache_ttl).build();
+        Self { personas, model, flags, metrics, cache, settings: settings.clone(), most }
+    }
+
+    /// How many personas may answer this principal.
+    pub fn most(&self, principal: &Principal) -> usize {
+        self.flags.max_personas(principal, self.most).clamp(1, self.most)
+    }
+
+    /// Decides. Never fails: without a decision the default persona answers.
+    pub async fn decide(&self, question: &Question<'_>) -> Routing {
+        let started = Instant::now();
+        let routing = self.choose(question).await;
+        let source = label(routing.source);
+        self.metrics.routing.decisions.inc(&(source,));
+        self.metrics.routing.duration.observe(&(source,), started.elapsed());
+        routing
+    }
+
+    async fn choose(&self, question: &Question<'_>) -> Routing {
+        if let Some(routing) = self.without_asking(question) {
+            return routing;
+        }
+        if !self.flags.is_on(Flag::Routing, question.principal) {
+            return self.fallback("routing is switched off");
+        }
+        let key = self.cache_key(question);
+        let cached = self.flags.is_on(Flag::RoutingCache, question.principal);
+        if let Some(decision) = if cached { self.cache.get(&key).await } else { None } {
+            return routing(decision.personas, RoutingSource::Cache, decision.reason);
+        }
+        match self.ask_in_time(question).await {
+            Ok(decision) => {
+                if cached {
+                    self.cache.insert(key, decision.clone()).await;
+                }
+                routing(decision.personas, RoutingSource::Model, decision.reason)
+            }
+            Err(error) => {
+                warn!(event = "routing_fallback", request_id = %question.request_id, error = %error, "the model did not route");
+                self.fallback("nobody else was chosen")
+            }
+        }
+    }
+
+    /// Explicit list, mentions, only persona.
+    fn without_asking(&self, question: &Question<'_>) -> Option<Routing> {
+        let most = self.most(question.principal);
+        let ids = |personas: Vec<&Persona>| personas.into_iter().take(most).map(|p| p.id.clone()).collect();
+        if !question.explicit.is_empty() {
+            return Some(routing(question.explicit.to_vec(), RoutingSource::Explicit, "asked for by the caller"));
+        }
+        let named = mentioned(question.message, &self.personas);
+        if !named.is_empty() {
+            return Some(routing(ids(named), RoutingSource::Mention, "named in the message"));
+        }
+        let all: Vec<_> = self.personas.all().iter().collect();
+        (all.len() == 1).then(|| routing(ids(all), RoutingSource::Single, "there is only one"))
+    }
+
+    fn fallback(&self, reason: &str) -> Routing {
+        routing(vec![self.personas.default_persona().id.clone()], RoutingSource::Fallback, reason)
+    }
+
+    async fn ask_in_time(&self, question: &Question<'_>) -> Result<Decision, ChoiceError> {
+        let deadline = question.deadline.min(Instant::now() + *self.settings.timeout);
+        timeout_at(deadline, self.ask(question, deadline)).await.map_err(|_| ChoiceError::Late)?
+    }
+
+    /// Asks; an answer that is no choice is asked for once more, with its fault named.
+    async fn ask(&self, question: &Question<'_>, deadline: Instant) -> Result<Decision, ChoiceError> {
+        let most = self.most(question.principal);
+        let mut request = ModelRequest {
+            model: self.settings.model.clone(),
+            prompt: prompt::of_routing(&self.personas, question.history, question.message, most),
+            temperature: Some(0.0),
+            max_tokens: Some(ANSWER_TOKENS),
+            schema: Some(self.schema()),
+            request_id: question.request_id.clone(),
+            deadline,
+            cause: ModelCause::First,
+        };
+        let first = self.model.complete(request.clone()).await?;
+        let fault = match self.read(&first.text, most) {
+            Ok(decision) => return Ok(decision),
+            Err(fault) => fault,
+        };
+        debug!(event = "routing_repair", request_id = %question.request_id, fault, "asking once more");
+        request.prompt.push(prompt::repair(fault));
+        request.cause = ModelCause::Repair;
+        let second = self.model.complete(request).await?;
+        self.read(&second.text, most).map_err(ChoiceError::Wrong)
+    }
+
+    /// The schema of [`Choice`], with the ids that exist as the only ones allowed.
+    fn schema(&self) -> AnswerSchema {
+        let mut schema = schemars::schema_for!(Choice).to_value();
+        let ids: Vec<_> = self.personas.all().iter().map(|persona| persona.id.as_str()).collect();
+        schema["properties"]["personas"]["items"] = serde_json::json!({ "type": "string", "enum": ids });
+        AnswerSchema { name: "routing", schema }
+    }
+
+    fn read(&self, answer: &str, most: usize) -> Result<Decision, &'static str> {
+        let choice: Choice = serde_json::from_str(answer.trim()).map_err(|_| "it is not JSON of the given schema")?;
+        let mut personas: Vec<PersonaId> = Vec::new();
+        for id in choice.personas.iter().filter_map(|name| self.personas.named(name)).map(|persona| &persona.id) {
+            if !personas.contains(id) {
+                personas.push(id.clone());
+            }
+        }
+        personas.truncate(most);
+        if personas.is_empty() {
+            return Err("it names no persona that exists");
+        }
+        Ok(Decision { personas, reason: choice.reason.chars().take(REASON_CHARACTERS).collect() })
+    }
+
+    /// The persona set, the message without differences of case and spacing, and who spoke last.
+    fn cache_key(&self, question: &Question<'_>) -> [u8; 32] {
+        let speaker = question.history.iter().rev().find(|said| said.role == Role::Assistant);
+        let speaker = speaker.and_then(|said| said.persona.as_ref()).map_or("", PersonaId::as_str);
+        let mut hash = Sha256::new();
+        hash.update(self.personas.fingerprint());
+        hash.update((self.most(question.principal) as u64).to_be_bytes());
+        hash.update((speaker.len() as u64).to_be_bytes());
+        hash.update(speaker);
+        for word in question.message.split_whitespace() {
+            hash.update(word.to_lowercase());
+            hash.update(b" ");
+        }
+        hash.finalize().into()
+    }
+}
+
+/// Enough for all ids and one sentence; a model that rambles is cut.
+const ANSWER_TOKENS: u32 = 200;
+
+/// A reason is shown to people; this is a long sentence.
+const REASON_CHARACTERS: usize = 300;
+
+fn routing(personas: Vec<PersonaId>, source: RoutingSource, reason: impl Into<String>) -> Routing {
+    Routing { personas, source, reason: reason.into() }
+}
+
+fn label(source: RoutingSource) -> RouteSource {
+    match source {
+        RoutingSource::Explicit => RouteSource::Explicit,
+        RoutingSource::Mention => RouteSource::Mention,
+        RoutingSource::Single => RouteSource::Single,
+        RoutingSource::Cache => RouteSource::Cache,
+        RoutingSource::Model => RouteSource::Model,
+        RoutingSource::Fallback => RouteSource::Fallback,
+    }
+}

@@ -1,0 +1,170 @@
+//! Running a turn to its end, whoever started it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument as _, error, info, info_span};
+
+use super::flow::{Flow, FlowError};
+use super::state::{Step, Stop, Task, TurnState};
+use crate::config::OnDisconnect;
+use crate::graph::{Checkpoint, Checkpointer, GraphError, Start};
+use crate::shutdown::Shutdown;
+use crate::telemetry::Chain;
+use crate::telemetry::metrics::{Metrics, TurnOutcome};
+use crate::turnlog::{Finished, LivePlace};
+use crate::words::{ErrorCode, EventBody, Failure, ReplyStatus, Usage};
+
+/// A turn that is past its deadline gets this long to end by itself (its model calls end at the deadline) before it is
+/// ended where it stands.
+const DEADLINE_SLACK: Duration = Duration::from_secs(5);
+
+/// How long a turn goes on after its last reader left, where the setting says that it should not go on alone.
+const ALONE: Duration = Duration::from_secs(5);
+
+/// Runs turns.
+pub struct Runner {
+    flow: Flow,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+    on_disconnect: OnDisconnect,
+}
+
+/// A turn's checkpoint is the fold of its log: saving means that everything logged so far is durable.
+struct LogCheckpoints(Arc<Task>);
+
+#[async_trait]
+impl Checkpointer<TurnState, Step, FlowError> for LogCheckpoints {
+    async fn save(&self, _: &Checkpoint<TurnState, Step>) -> Result<(), FlowError> {
+        self.0.live.flush().await;
+        if self.0.live.is_lost() { Err(FlowError::Lost) } else { Ok(()) }
+    }
+}
+
+impl Runner {
+    /// Runs turns by this flow.
+    pub fn new(flow: Flow, metrics: Arc<Metrics>, shutdown: Shutdown, on_disconnect: OnDisconnect) -> Self {
+        Self { flow, metrics, shutdown, on_disconnect }
+    }
+
+    /// Runs the turn on a task of its own; `place` is its place on this replica.
+    pub fn spawn(self: &Arc<Self>, state: TurnState, place: LivePlace) {
+        let runner = Arc::clone(self);
+        let task = &state.task;
+        let span = info_span!(
+            "turn", turn_id = %task.turn, conversation_id = %task.conversation, request_id = %task.request_id,
+            client = task.principal.log_name(),
+        );
+        let running = async move {
+            let _in_flight = runner.metrics.turns.in_flight.hold();
+            runner.run(state).await;
+            drop(place);
+        };
+        self.shutdown.spawn(running.instrument(span));
+    }
+
+    async fn run(&self, state: TurnState) {
+        let task = Arc::clone(&state.task);
+        let started = Instant::now();
+        let ended = tokio::select! {
+            ended = self.flow_to_end(state) => ended,
+            never = self.watch(&task) => match never {},
+        };
+        let Some(terminal) = ended else {
+            info!(event = "turn_fenced", "the turn goes on elsewhere");
+            return;
+        };
+        self.count(&task, &terminal, started);
+        match task.live.finish(terminal).await {
+            Finished::Durable | Finished::Unconfirmed => {}
+            Finished::Lost => info!(event = "turn_fenced", "the turn was ended elsewhere"),
+        }
+    }
+
+    /// Runs the flow; answers the terminal event, or nothing if the turn is no longer ours.
+    async fn flow_to_end(&self, state: TurnState) -> Option<EventBody> {
+        let task = Arc::clone(&state.task);
+        let checkpoints = LogCheckpoints(Arc::clone(&task));
+        let running = self.flow.run(Start::Beginning(state), &checkpoints, task.stop.clone());
+        match timeout_at(task.deadline + DEADLINE_SLACK, running).await {
+            Ok(Ok(state) | Err(GraphError::Cancelled { state })) => Some(terminal(&state)),
+            Ok(Err(
+                GraphError::Node { source: FlowError::Lost, .. } | GraphError::Checkpoint { source: FlowError::Lost, .. },
+            )) => None,
+            Ok(Err(error)) => {
+                error!(error = %Chain(&error), "the flow of a turn is wrong");
+                Some(failed(ErrorCode::Internal, "The log of the server knows more."))
+            }
+            Err(_) => Some(failed(ErrorCode::ModelTimeout, "The turn did not end within its deadline.")),
+        }
+    }
+
+    /// Watches for reasons to end the turn early; ends only with the turn itself.
+    async fn watch(&self, task: &Task) -> std::convert::Infallible {
+        let alone = async {
+            match self.on_disconnect {
+                OnDisconnect::Continue => std::future::pending().await,
+                OnDisconnect::Cancel => task.live.left_alone(ALONE).await,
+            }
+        };
+        let why = tokio::select! {
+            reason = task.live.cancelled() => Stop::Cancel(reason),
+            () = self.shutdown.hard().cancelled() => Stop::Draining,
+            () = alone => Stop::Cancel(crate::words::CancelReason::Disconnect),
+        };
+        task.end(why);
+        std::future::pending().await
+    }
+
+    fn count(&self, task: &Task, terminal: &EventBody, started: Instant) {
+        let outcome = match terminal {
+            EventBody::TurnCompleted { .. } => TurnOutcome::Completed,
+            EventBody::TurnCancelled { .. } => TurnOutcome::Cancelled,
+            _ => TurnOutcome::Failed,
+        };
+        let (took, model) = (started.elapsed(), task.clock.total());
+        let overhead = took.saturating_sub(model);
+        self.metrics.turns.total.inc(&(outcome,));
+        self.metrics.turns.duration.observe(&(outcome,), took);
+        self.metrics.turns.overhead.observe(&(), overhead);
+        let usage = match terminal {
+            EventBody::TurnCompleted { usage } => usage.unwrap_or_default(),
+            _ => Usage::default(),
+        };
+        info!(
+            event = "turn_finished",
+            outcome = ?outcome,
+            duration_ms = took.as_millis() as u64,
+            model_ms = model.as_millis() as u64,
+            overhead_us = overhead.as_micros() as u64,
+            input_tokens = usage.input_tokens,
+            output_tokens = usage.output_tokens,
+            code = code(terminal),
+            "turn finished"
+        );
+    }
+}
+
+/// How the turn ended, as `state.md` §3 defines it.
+fn terminal(state: &TurnState) -> EventBody {
+    let has = |status| state.replies.iter().any(|reply| reply.status == status);
+    let open = state.replies.is_empty() || !state.unfinished().is_empty() || has(ReplyStatus::Cancelled);
+    match state.task.why.get() {
+        Some(Stop::Cancel(reason)) if open => EventBody::TurnCancelled { reason: *reason },
+        _ if has(ReplyStatus::Completed) => {
+            EventBody::TurnCompleted { usage: Usage::sum(state.replies.iter().filter_map(|reply| reply.usage)) }
+        }
+        Some(Stop::Draining) => failed(ErrorCode::Draining, "This server is stopping; ask again."),
+        _ => EventBody::TurnFailed { error: state.failure() },
+    }
+}
+
+fn failed(code: ErrorCode, detail: &str) -> EventBody {
+    EventBody::TurnFailed { error: Failure::new(code, detail) }
+}
+
+fn code(terminal: &EventBody) -> Option<&'static str> {
+    if let EventBody::TurnFailed { error } = terminal { Some(error.code.as_str()) } else { None }
+}

@@ -1,0 +1,243 @@
+//! Turns: starting, reading, cancelling. The server owns them; whoever asked may leave.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::conversations::above;
+use super::meter::ModelClock;
+use super::state::{Task, TurnState};
+use super::{Caller, Cancelled, Chat, ChatError, ChatRequest, OnBusy, Reader, Started};
+use crate::telemetry::metrics::{Idempotency as Used, ModelCause, TurnRefusal};
+use crate::turnlog::{Accepted, Claim, Idempotency, LivePlace, NewTurn};
+use crate::words::{
+    CancelReason, ConversationId, ConversationRef, Event, EventBody, EventId, RequestId, Timestamp, Turn, TurnId,
+    TurnStatus,
+};
+
+/// How long a cancel waits for the turn to end before it says that it is under way.
+pub(super) const CANCEL_WAIT: Duration = Duration::from_secs(2);
+
+/// How often a message that interrupts tries again when yet another turn was faster.
+const INTERRUPTS: usize = 3;
+
+/// The first epoch of a turn.
+const FIRST: EventId = EventId { epoch: 1, seq: 1 };
+
+/// What a later owner needs to go on with a turn.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Kept {
+    #[serde(flatten)]
+    pub(super) request: ChatRequest,
+    pub(super) request_id: RequestId,
+}
+
+impl Chat {
+    /// Starts a turn, or finds the one that the same idempotency key started. Nothing is lost from here on.
+    pub async fn start(&self, caller: &Caller, request: ChatRequest) -> Result<Started, ChatError> {
+        let started = self.accept(caller, request).await;
+        let (outcome, refusal) = match &started {
+            Ok(Started { replayed, .. }) => (Some(if *replayed { Used::Replayed } else { Used::First }), None),
+            Err(ChatError::IdempotencyKeyReused) => (Some(Used::Reused), Some(TurnRefusal::IdempotencyKeyReused)),
+            Err(error) => (None, refusal(error)),
+        };
+        if let Some(outcome) = outcome.filter(|_| caller.idempotency_key.is_some()) {
+            self.metrics.turns.idempotency.inc(&(outcome,));
+        }
+        if let Some(reason) = refusal {
+            self.metrics.turns.rejected.inc(&(reason,));
+        }
+        started
+    }
+
+    async fn accept(&self, caller: &Caller, request: ChatRequest) -> Result<Started, ChatError> {
+        if self.shutdown.closing().is_cancelled() {
+            return Err(ChatError::Draining);
+        }
+        self.check_personas(caller, &request)?;
+        let place = self.live.try_reserve().ok_or(ChatError::Overloaded)?;
+        let conversation = request.conversation_id.clone().unwrap_or_else(ConversationId::random);
+        for _ in 0..INTERRUPTS {
+            let new = self.new_turn(caller, &request, &conversation).await?;
+            match self.log.accept(new.clone()).await? {
+                Accepted::Ok(claim) => return Ok(self.begin(caller, request, new, claim, place).await),
+                Accepted::Same(turn) => return Ok(Started { turn, replayed: true }),
+                Accepted::OtherBody => return Err(ChatError::IdempotencyKeyReused),
+                Accepted::Busy(running) if request.on_busy == OnBusy::Interrupt => {
+                    self.end_and_wait(running, CancelReason::Interrupted, CANCEL_WAIT).await?;
+                }
+                Accepted::Busy(running) => return Err(ChatError::TurnInProgress(running)),
+            }
+        }
+        Err(ChatError::Overloaded)
+    }
+
+    fn check_personas(&self, caller: &Caller, request: &ChatRequest) -> Result<(), ChatError> {
+        let listed = request.personas.iter().enumerate();
+        let unknown: Vec<_> = listed.filter(|(_, id)| self.personas.find(id).is_none()).map(|(at, _)| at).collect();
+        let most = self.router.most(&caller.principal);
+        match () {
+            () if !unknown.is_empty() => Err(ChatError::UnknownPersonas(unknown)),
+            () if request.personas.len() > most => Err(ChatError::TooManyPersonas(most)),
+            () => Ok(()),
+        }
+    }
+
+    async fn new_turn(
+        &self,
+        caller: &Caller,
+        request: &ChatRequest,
+        conversation: &ConversationId,
+    ) -> Result<NewTurn, ChatError> {
+        let (history, degraded) = match &request.conversation_id {
+            None => (None, false),
+            Some(id) => match self.memory.history(id).await {
+                Ok(history) => (history, false),
+                Err(error) => {
+                    warn!(request_id = %caller.request_id, error = %error, "a turn starts without what was said before");
+                    (None, true)
+                }
+            },
+        };
+        let newest = history.as_ref().and_then(|history| history.messages.last()).map(|said| said.id);
+        let turn = TurnId::new(above(newest), conversation);
+        let body = EventBody::TurnStarted {
+            conversation: ConversationRef { id: conversation.clone(), created: history.is_none() && !degraded },
+            message_id: turn.user_message(),
+            degraded,
+        };
+        let kept = Kept { request: request.clone(), request_id: caller.request_id.clone() };
+        let raw: Box<RawValue> = to_raw_value(&kept).map_err(|error| ChatError::Internal(error.into()))?;
+        let deadline = Timestamp::now().as_millis() + self.settings.deadline.as_millis() as u64;
+        Ok(NewTurn {
+            turn,
+            conversation: conversation.clone(),
+            principal: caller.principal.clone(),
+            owner: self.replica.clone(),
+            deadline: Timestamp::from_millis(deadline),
+            first: Arc::new(Event::new(FIRST, turn, body)),
+            idempotency: caller.idempotency_key.as_ref().map(|key| idempotency(caller, key.as_str(), request)),
+            request: raw.into(),
+        })
+    }
+
+    /// From here on the turn is the server's: kept, running, and found by its id.
+    async fn begin(
+        &self,
+        caller: &Caller,
+        request: ChatRequest,
+        new: NewTurn,
+        claim: Claim,
+        place: LivePlace,
+    ) -> Started {
+        let turn = new.turn;
+        let live = place.begin(claim, vec![new.first]);
+        let task = Arc::new(Task {
+            turn,
+            conversation: new.conversation,
+            principal: new.principal,
+            request: Arc::new(request),
+            request_id: caller.request_id.clone(),
+            transport: caller.transport,
+            arrived: caller.arrived,
+            deadline: Instant::now() + *self.settings.deadline,
+            cause: ModelCause::First,
+            live,
+            stop: CancellationToken::new(),
+            why: OnceLock::new(),
+            clock: ModelClock::default(),
+            spoke: OnceLock::new(),
+        });
+        if let Err(error) = self.memory.add(&task.conversation, &[task.user_message()]).await {
+            warn!(turn_id = %turn, error = %error, "the user's message is kept with its turn only for now");
+        }
+        self.runner.spawn(TurnState::new(task), place);
+        Started { turn, replayed: false }
+    }
+
+    /// The turn as it stands.
+    pub async fn turn(&self, _: &Caller, turn: TurnId) -> Result<Turn, ChatError> {
+        self.live.turn(turn).await?.ok_or(ChatError::TurnNotFound)
+    }
+
+    /// Reads the turn's events after `after`; `None` when that was the terminal one and nothing will follow.
+    pub async fn follow(
+        &self,
+        _: &Caller,
+        turn: TurnId,
+        after: Option<EventId>,
+    ) -> Result<Option<Reader>, ChatError> {
+        Ok(self.live.open(turn, after.unwrap_or(EventId::START)).await?)
+    }
+
+    /// Waits until the turn has ended, as one of its readers, and returns it.
+    pub async fn wait(&self, caller: &Caller, turn: TurnId) -> Result<Turn, ChatError> {
+        if let Some(mut reader) = self.follow(caller, turn, None).await? {
+            while reader.next().await?.is_some() {}
+        }
+        self.turn(caller, turn).await
+    }
+
+    /// Asks for the turn's end, and waits for it for at most 2 s. Idempotent.
+    pub async fn cancel(&self, caller: &Caller, turn: TurnId) -> Result<Cancelled, ChatError> {
+        let ended = self.end_and_wait(turn, CancelReason::Requested, CANCEL_WAIT).await?;
+        Ok(Cancelled { turn: self.turn(caller, turn).await?, ended })
+    }
+
+    /// Asks for the turn's end and waits for it; says whether it has ended.
+    pub(super) async fn end_and_wait(
+        &self,
+        turn: TurnId,
+        reason: CancelReason,
+        wait: Duration,
+    ) -> Result<bool, ChatError> {
+        let status = self.log.cancel(turn, reason).await?.ok_or(ChatError::TurnNotFound)?;
+        if status != TurnStatus::Running {
+            return Ok(true);
+        }
+        self.live.wake(turn, reason);
+        let ended = async {
+            match self.live.open(turn, EventId::START).await? {
+                Some(mut reader) => while reader.next().await?.is_some() {},
+                None => {}
+            }
+            Ok::<_, ChatError>(())
+        };
+        match timeout(wait, ended).await {
+            Ok(ended) => ended.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+/// The key is the principal's own; the body counts as it was understood, not as it was spelled.
+fn idempotency(caller: &Caller, key: &str, request: &ChatRequest) -> Idempotency {
+    let principal = caller.principal.to_string();
+    let mut hash = Sha256::new();
+    hash.update((principal.len() as u64).to_be_bytes());
+    hash.update(principal);
+    hash.update(key);
+    let body = serde_json::to_vec(request).unwrap_or_default();
+    Idempotency { key: hash.finalize().into(), body: Sha256::digest(body).into() }
+}
+
+fn refusal(error: &ChatError) -> Option<TurnRefusal> {
+    match error {
+        ChatError::UnknownPersonas(_) | ChatError::TooManyPersonas(_) => Some(TurnRefusal::UnknownPersona),
+        ChatError::TurnInProgress(_) => Some(TurnRefusal::Busy),
+        ChatError::IdempotencyKeyReused => Some(TurnRefusal::IdempotencyKeyReused),
+        ChatError::Draining => Some(TurnRefusal::Draining),
+        ChatError::Overloaded => Some(TurnRefusal::Overloaded),
+        ChatError::StateUnavailable(_) | ChatError::Internal(_) => Some(TurnRefusal::State),
+        ChatError::TurnNotFound
+        | ChatError::ConversationNotFound
+        | ChatError::PersonaNotFound
+        | ChatError::EventUnknown(_) => None,
+    }
+}
