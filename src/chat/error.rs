@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::memory::MemoryUnavailable;
+use crate::turnlog::{LogUnavailable, Overloaded, ReadError};
 use crate::words::{ErrorCode, Failure, TurnId};
 
 /// The source of an error, for the log only.
@@ -49,6 +51,15 @@ pub enum ChatError {
 }
 
 impl ChatError {
+    /// What reading this turn came to.
+    pub(super) fn reading(turn: TurnId) -> impl FnOnce(ReadError) -> Self {
+        move |error| match error {
+            ReadError::TurnUnknown => Self::TurnNotFound,
+            ReadError::EventUnknown => Self::EventUnknown(turn),
+            ReadError::Unavailable(error) => error.into(),
+        }
+    }
+
     /// What a caller may be told.
     pub fn failure(&self) -> Failure {
         let soon = Duration::from_secs(1);
@@ -109,5 +120,23 @@ impl ChatError {
             | Self::StateUnavailable(_)
             | Self::Internal(_) => None,
         }
+    }
+}
+
+impl From<Overloaded> for ChatError {
+    fn from(_: Overloaded) -> Self {
+        Self::Overloaded
+    }
+}
+
+impl From<LogUnavailable> for ChatError {
+    fn from(error: LogUnavailable) -> Self {
+        Self::StateUnavailable(error.into())
+    }
+}
+
+impl From<MemoryUnavailable> for ChatError {
+    fn from(error: MemoryUnavailable) -> Self {
+        Self::StateUnavailable(error.into())
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub use error::ChatError;
 pub use request::{AddMessage, Caller, ChatRequest, IdempotencyKey, MessageOrder, OnBusy, PageQuery};
 
-use crate::words::{ConversationId, Event, EventId, Message, PersonaId, Timestamp, Turn, TurnId};
+
 
 /// A turn that was started, or found again by its idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,98 +67,101 @@ pub struct Cancelled {
 
 /// A position in a turn's log that moves forward. Serving it costs the turn nothing: nothing is queued for it.
 #[derive(Debug)]
-pub struct Reader {
-    turn: TurnId,
-}
+pub struct Reader(turnlog::Reader);
 
 impl Reader {
     /// The turn it reads.
     pub fn turn(&self) -> TurnId {
-        self.turn
+        self.0.turn()
     }
 
     /// The next event, waiting for it; `None` after the terminal one. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<Arc<Event>>, ChatError> {
-        Ok(None)
+        self.0.next().await.map_err(ChatError::reading(self.turn()))
     }
 }
 
+/// What the chat service is made of.
+pub struct Parts {
+    /// Who can be asked.
+    pub personas: Arc<Personas>,
+    /// The model.
+    pub model: Arc<dyn ChatModel>,
+    /// Where conversations are kept.
+    pub memory: Arc<dyn Memory>,
+    /// The durable log of turns.
+    pub log: Arc<dyn TurnLog>,
+    /// The turns this replica runs.
+    pub live: Arc<LiveTurns>,
+    /// What is switched on.
+    pub flags: Arc<Flags>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// How it learns to stop.
+    pub shutdown: Shutdown,
+    /// Who we are.
+    pub replica: ReplicaId,
+}
+
 /// The chat service: everything a door can ask for.
-#[derive(Debug)]
-pub struct Chat {}
+pub struct Chat {
+    personas: Arc<Personas>,
+    router: Arc<routing::Router>,
+    memory: Arc<dyn Memory>,
+    log: Arc<dyn TurnLog>,
+    live: Arc<LiveTurns>,
+    runner: Arc<run::Runner>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+    replica: ReplicaId,
+    settings: crate::config::Turns,
+}
+
+impl fmt::Debug for Chat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chat").field("replica", &self.replica).finish_non_exhaustive()
+    }
+}
 
 impl Chat {
-    /// Starts a turn, or finds the one that the same idempotency key started. Nothing is lost from here on.
-    pub async fn start(&self, _caller: &Caller, _request: ChatRequest) -> Result<Started, ChatError> {
-        Err(ChatError::Draining)
-    }
-
-    /// The turn as it stands.
-    pub async fn turn(&self, _caller: &Caller, _turn: TurnId) -> Result<Turn, ChatError> {
-        Err(ChatError::TurnNotFound)
-    }
-
-    /// Reads the turn's events after `after`; `None` when that was the terminal one and nothing will follow.
-    pub async fn follow(
-        &self,
-        _caller: &Caller,
-        _turn: TurnId,
-        _after: Option<EventId>,
-    ) -> Result<Option<Reader>, ChatError> {
-        Err(ChatError::TurnNotFound)
-    }
-
-    /// Waits until the turn has ended, as one of its readers, and returns it.
-    pub async fn wait(&self, _caller: &Caller, _turn: TurnId) -> Result<Turn, ChatError> {
-        Err(ChatError::TurnNotFound)
-    }
-
-    /// Asks for the turn's end, and waits for it for at most 2 s. Idempotent.
-    pub async fn cancel(&self, _caller: &Caller, _turn: TurnId) -> Result<Cancelled, ChatError> {
-        Err(ChatError::TurnNotFound)
-    }
-
-    /// What a page needs after a reload.
-    pub async fn conversation(
-        &self,
-        _caller: &Caller,
-        _id: &ConversationId,
-    ) -> Result<ConversationView, ChatError> {
-        Err(ChatError::ConversationNotFound)
-    }
-
-    /// A page of the conversation's messages.
-    pub async fn messages(
-        &self,
-        _caller: &Caller,
-        _id: &ConversationId,
-        _page: PageQuery,
-    ) -> Result<MessagePage, ChatError> {
-        Err(ChatError::ConversationNotFound)
-    }
-
-    /// Adds a message without asking for answers; refused while a turn runs.
-    pub async fn add_message(
-        &self,
-        _caller: &Caller,
-        _id: &ConversationId,
-        _message: AddMessage,
-    ) -> Result<Message, ChatError> {
-        Err(ChatError::ConversationNotFound)
-    }
-
-    /// Forgets the conversation for good and cancels its running turn; also when there was none.
-    pub async fn forget(&self, _caller: &Caller, _id: &ConversationId) -> Result<(), ChatError> {
-        Ok(())
+    /// Puts the service together. Fails only if the flow itself is wrong, which a test would have shown.
+    pub fn new(config: &Config, parts: Parts) -> anyhow::Result<Self> {
+        let Parts { personas, model, memory, log, live, flags, metrics, shutdown, replica } = parts;
+        let router = Arc::new(routing::Router::new(
+            Arc::clone(&personas),
+            Arc::clone(&model),
+            Arc::clone(&flags),
+            Arc::clone(&metrics),
+            &config.routing,
+            config.turns.max_personas.get(),
+        ));
+        let tools = flow::Tools {
+            memory: Arc::clone(&memory),
+            model,
+            router: Arc::clone(&router),
+            personas: Arc::clone(&personas),
+            flags,
+            metrics: Arc::clone(&metrics),
+        };
+        let on_disconnect = config.turns.on_disconnect;
+        let runner = run::Runner::new(flow::build(&tools)?, Arc::clone(&metrics), shutdown.clone(), on_disconnect);
+        let settings = config.turns.clone();
+        let runner = Arc::new(runner);
+        Ok(Self { personas, router, memory, log, live, runner, metrics, shutdown, replica, settings })
     }
 
     /// Who can be asked.
     pub fn personas(&self) -> Vec<PersonaView> {
-        Vec::new()
+        self.personas.all().iter().map(personas::Persona::view).collect()
     }
 
     /// One persona.
-    pub fn persona(&self, _id: &PersonaId) -> Result<PersonaView, ChatError> {
-        Err(ChatError::PersonaNotFound)
+    pub fn persona(&self, id: &PersonaId) -> Result<PersonaView, ChatError> {
+        self.personas.find(id).map(personas::Persona::view).ok_or(ChatError::PersonaNotFound)
+    }
+
+    /// A turn's flow as a Mermaid diagram, as the README shows it.
+    pub fn mermaid(&self) -> String {
+        self.runner.mermaid()
     }
 }

@@ -13,6 +13,7 @@ use super::state::{Stop, Task, TurnState, Update};
 use crate::graph::{Branch, Context};
 use crate::llm::{ChatModel, Chunk, Ending, LlmError, ModelRequest};
 use crate::telemetry::metrics::{Metrics, Name, ReplyOutcome};
+use crate::turnlog::PushError;
 use crate::words::{ErrorCode, EventBody, Failure, PersonaId, Reply, ReplyStatus};
 
 /// The node that lets one chosen persona speak.
@@ -98,18 +99,17 @@ impl Speak {
 
     /// Logs one piece of text; ends the reply where the turn's log is full.
     fn pass_on(&self, task: &Task, persona: &Persona, text: String) -> Result<Option<End>, FlowError> {
-        use crate::turnlog::PushError;
         let delta = EventBody::ReplyDelta { persona: persona.id.clone(), text };
         match task.live.push(delta) {
             Ok(_) => {
-                task.first_token(&self.metrics);
+                task.spoke(&self.metrics);
                 Ok(None)
             }
-            Err(PushError::Full) => {
+            Err(PushError::Full(_)) => {
                 let failure = Failure::new(ErrorCode::ModelFailed, "The answers are larger than a turn may be.");
                 Ok(Some(End::Failed(failure)))
             }
-            Err(PushError::Lost) => Err(FlowError::Lost),
+            Err(PushError::Over) => Err(FlowError::Lost),
         }
     }
 
@@ -150,7 +150,7 @@ fn finished(state: &TurnState, place: usize, id: &PersonaId, content: String, en
         End::Failed(failure) => {
             Reply { status: ReplyStatus::Failed, error: Some(failure), message_id: None, ..base }
         }
-        End::Stopped => match state.task.why.get() {
+        End::Stopped => match state.task.why() {
             Some(Stop::Draining) => {
                 let failure = Failure::new(ErrorCode::Draining, "This server is stopping; ask again.");
                 Reply { status: ReplyStatus::Failed, error: Some(failure), message_id: None, ..base }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument as _, error, info, info_span};
 
 use super::flow::{Flow, FlowError};
@@ -14,8 +14,8 @@ use crate::graph::{Checkpoint, Checkpointer, GraphError, Start};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Metrics, TurnOutcome};
-use crate::turnlog::{Finished, LivePlace};
-use crate::words::{ErrorCode, EventBody, Failure, ReplyStatus, Usage};
+use crate::turnlog::{Finished, Flushed, Live};
+use crate::words::{CancelReason, ErrorCode, EventBody, Failure, ReplyStatus, Usage};
 
 /// A turn that is past its deadline gets this long to end by itself (its model calls end at the deadline) before it is
 /// ended where it stands.
@@ -38,8 +38,10 @@ struct LogCheckpoints(Arc<Task>);
 #[async_trait]
 impl Checkpointer<TurnState, Step, FlowError> for LogCheckpoints {
     async fn save(&self, _: &Checkpoint<TurnState, Step>) -> Result<(), FlowError> {
-        self.0.live.flush().await;
-        if self.0.live.is_lost() { Err(FlowError::Lost) } else { Ok(()) }
+        match self.0.live.flush().await {
+            Flushed::Durable | Flushed::Unconfirmed => Ok(()),
+            Flushed::Lost(_) => Err(FlowError::Lost),
+        }
     }
 }
 
@@ -49,8 +51,13 @@ impl Runner {
         Self { flow, metrics, shutdown, on_disconnect }
     }
 
-    /// Runs the turn on a task of its own; `place` is its place on this replica.
-    pub fn spawn(self: &Arc<Self>, state: TurnState, place: LivePlace) {
+    /// The flow as a Mermaid diagram.
+    pub fn mermaid(&self) -> String {
+        self.flow.mermaid()
+    }
+
+    /// Runs the turn on a task of its own.
+    pub fn spawn(self: &Arc<Self>, state: TurnState) {
         let runner = Arc::clone(self);
         let task = &state.task;
         let span = info_span!(
@@ -60,7 +67,6 @@ impl Runner {
         let running = async move {
             let _in_flight = runner.metrics.turns.in_flight.hold();
             runner.run(state).await;
-            drop(place);
         };
         self.shutdown.spawn(running.instrument(span));
     }
@@ -79,7 +85,7 @@ impl Runner {
         self.count(&task, &terminal, started);
         match task.live.finish(terminal).await {
             Finished::Durable | Finished::Unconfirmed => {}
-            Finished::Lost => info!(event = "turn_fenced", "the turn was ended elsewhere"),
+            Finished::Lost(loss) => info!(event = "turn_fenced", ?loss, "the turn was ended elsewhere"),
         }
     }
 
@@ -106,15 +112,13 @@ impl Runner {
         let alone = async {
             match self.on_disconnect {
                 OnDisconnect::Continue => std::future::pending().await,
-                OnDisconnect::Cancel => task.live.left_alone(ALONE).await,
+                OnDisconnect::Cancel => left_alone(&task.live).await,
             }
         };
-        let why = tokio::select! {
-            reason = task.live.cancelled() => Stop::Cancel(reason),
-            () = self.shutdown.hard().cancelled() => Stop::Draining,
-            () = alone => Stop::Cancel(crate::words::CancelReason::Disconnect),
-        };
-        task.end(why);
+        tokio::select! {
+            () = self.shutdown.hard().cancelled() => task.drain(),
+            () = alone => task.live.cancel(CancelReason::Disconnect),
+        }
         std::future::pending().await
     }
 
@@ -147,12 +151,23 @@ impl Runner {
     }
 }
 
+/// Waits until the turn had a reader, lost the last one, and stayed without.
+async fn left_alone(live: &Live) {
+    loop {
+        live.last_reader_left().await;
+        sleep(ALONE).await;
+        if live.readers() == 0 {
+            return;
+        }
+    }
+}
+
 /// How the turn ended, as `state.md` §3 defines it.
 fn terminal(state: &TurnState) -> EventBody {
     let has = |status| state.replies.iter().any(|reply| reply.status == status);
     let open = state.replies.is_empty() || !state.unfinished().is_empty() || has(ReplyStatus::Cancelled);
-    match state.task.why.get() {
-        Some(Stop::Cancel(reason)) if open => EventBody::TurnCancelled { reason: *reason },
+    match state.task.why() {
+        Some(Stop::Cancel(reason)) if open => EventBody::TurnCancelled { reason },
         _ if has(ReplyStatus::Completed) => {
             EventBody::TurnCompleted { usage: Usage::sum(state.replies.iter().filter_map(|reply| reply.usage)) }
         }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::ChatRequest;
 use super::meter::ModelClock;
 use crate::graph::State;
-use crate::telemetry::metrics::{ModelCause, Transport};
+use crate::telemetry::metrics::{Metrics, ModelCause, Transport};
 use crate::turnlog::Live;
 use crate::words::{
     CancelReason, ConversationId, ErrorCode, Failure, Message, MessageId, PersonaId, Principal, Reply, ReplyStatus,
@@ -72,19 +72,39 @@ pub struct Task {
     pub cause: ModelCause,
     /// Its log, as its owner holds it.
     pub live: Arc<Live>,
-    /// Fires when it has to end.
+    /// Fires when it has to end: cancelled, no longer ours, or the replica stops.
     pub stop: CancellationToken,
-    /// Why, once it fired.
-    pub why: OnceLock<Stop>,
+    /// Set when the replica stops.
+    pub draining: OnceLock<()>,
     /// How long models worked for it.
     pub clock: ModelClock,
+    /// When the first piece of text came.
+    pub spoke: OnceLock<Instant>,
 }
 
 impl Task {
-    /// Makes the turn end; the first reason counts.
-    pub fn end(&self, why: Stop) {
-        let _ = self.why.set(why);
+    /// Makes the turn end because the replica stops and nobody can take it over.
+    pub fn drain(&self) {
+        let _ = self.draining.set(());
         self.stop.cancel();
+    }
+
+    /// Why the turn has to end, if it has to.
+    pub fn why(&self) -> Option<Stop> {
+        let draining = self.draining.get().map(|()| Stop::Draining);
+        self.live.cancel_reason().map(Stop::Cancel).or(draining)
+    }
+
+    /// Notes that a piece of text came; the first one is measured.
+    pub fn spoke(&self, metrics: &Metrics) {
+        let mut first = false;
+        let at = self.spoke.get_or_init(|| {
+            first = true;
+            Instant::now()
+        });
+        if first {
+            metrics.turns.first_token.observe(&(self.transport,), at.duration_since(self.arrived));
+        }
     }
 
     /// The user's message.

@@ -15,7 +15,7 @@ use super::meter::ModelClock;
 use super::state::{Task, TurnState};
 use super::{Caller, Cancelled, Chat, ChatError, ChatRequest, OnBusy, Reader, Started};
 use crate::telemetry::metrics::{Idempotency as Used, ModelCause, TurnRefusal};
-use crate::turnlog::{Accepted, Claim, Idempotency, LivePlace, NewTurn};
+use crate::turnlog::{Accepted, Claim, Idempotency, NewTurn, Place, fold};
 use crate::words::{
     CancelReason, ConversationId, ConversationRef, Event, EventBody, EventId, RequestId, Timestamp, Turn, TurnId,
     TurnStatus,
@@ -61,7 +61,7 @@ impl Chat {
             return Err(ChatError::Draining);
         }
         self.check_personas(caller, &request)?;
-        let place = self.live.try_reserve().ok_or(ChatError::Overloaded)?;
+        let place = self.live.try_reserve()?;
         let conversation = request.conversation_id.clone().unwrap_or_else(ConversationId::random);
         for _ in 0..INTERRUPTS {
             let new = self.new_turn(caller, &request, &conversation).await?;
@@ -134,10 +134,11 @@ impl Chat {
         request: ChatRequest,
         new: NewTurn,
         claim: Claim,
-        place: LivePlace,
+        place: Place,
     ) -> Started {
         let turn = new.turn;
-        let live = place.begin(claim, vec![new.first]);
+        let stop = CancellationToken::new();
+        let live = self.live.begin(place, claim, new.page(), stop.clone());
         let task = Arc::new(Task {
             turn,
             conversation: new.conversation,
@@ -149,21 +150,22 @@ impl Chat {
             deadline: Instant::now() + *self.settings.deadline,
             cause: ModelCause::First,
             live,
-            stop: CancellationToken::new(),
-            why: OnceLock::new(),
+            stop,
+            draining: OnceLock::new(),
             clock: ModelClock::default(),
             spoke: OnceLock::new(),
         });
         if let Err(error) = self.memory.add(&task.conversation, &[task.user_message()]).await {
             warn!(turn_id = %turn, error = %error, "the user's message is kept with its turn only for now");
         }
-        self.runner.spawn(TurnState::new(task), place);
+        self.runner.spawn(TurnState::new(task));
         Started { turn, replayed: false }
     }
 
     /// The turn as it stands.
     pub async fn turn(&self, _: &Caller, turn: TurnId) -> Result<Turn, ChatError> {
-        self.live.turn(turn).await?.ok_or(ChatError::TurnNotFound)
+        let page = self.live.page(turn).await.map_err(ChatError::reading(turn))?;
+        Ok(fold(&page.record, &page.events))
     }
 
     /// Reads the turn's events after `after`; `None` when that was the terminal one and nothing will follow.
@@ -173,7 +175,8 @@ impl Chat {
         turn: TurnId,
         after: Option<EventId>,
     ) -> Result<Option<Reader>, ChatError> {
-        Ok(self.live.open(turn, after.unwrap_or(EventId::START)).await?)
+        let opened = self.live.open(turn, after).await.map_err(ChatError::reading(turn))?;
+        Ok(opened.map(Reader))
     }
 
     /// Waits until the turn has ended, as one of its readers, and returns it.
@@ -201,11 +204,13 @@ impl Chat {
         if status != TurnStatus::Running {
             return Ok(true);
         }
-        self.live.wake(turn, reason);
+        if let Some(live) = self.live.get(turn) {
+            live.cancel(reason);
+        }
         let ended = async {
-            match self.live.open(turn, EventId::START).await? {
-                Some(mut reader) => while reader.next().await?.is_some() {},
-                None => {}
+            if let Some(mut reader) = self.live.open(turn, None).await.map_err(ChatError::reading(turn))? {
+                while reader.next().await.map_err(ChatError::reading(turn))?.is_some() {}
+                reader.dismiss();
             }
             Ok::<_, ChatError>(())
         };

@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// A client of the socket protocol.
+pub struct Socket {
+    pub inner: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub hello: Value,
+}
+
+impl Socket {
+    /// Opens a socket and takes its hello.
+    pub async fn open(address: &str) -> Self {
+        let mut request = format!("ws://{address}/api/v1/chat/ws").into_client_request().unwrap();
+        request.headers_mut().insert("Sec-WebSocket-Protocol", "polylogue.v1".parse().unwrap());
+        let (inner, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let mut socket = Self { inner, hello: Value::Null };
+        socket.hello = socket.next().await.unwrap();
+        assert_eq!(socket.hello["type"], "hello");
+        socket
+    }
+
+    /// Sends a frame.
+    pub async fn send(&mut self, frame: Value) {
+        self.inner.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// The next JSON frame, or how the socket was closed.
+    pub async fn next(&mut self) -> Result<Value, Option<CloseFrame>> {
+        loop {
+            let message = timeout(Duration::from_secs(20), self.inner.next()).await.expect("the socket is silent");
+            match message {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Close(frame))) => return Err(frame),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// Everything up to and with the first frame of this type.
+    pub async fn until(&mut self, kind: &str) -> Vec<Value> {
+        let mut seen = Vec::new();
+        loop {
+            let frame = self.next().await.unwrap_or_else(|close| panic!("closed ({close:?}) before {kind}: {seen:#?}"));
+            let found = frame["type"] == kind;
+            seen.push(frame);
+            if found {
+                return seen;
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+use tokio::time::timeout;
+
+/// One event as it came over the wire.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SseEvent {
+    pub id: String,
+    pub name: String,
+    pub data: Value,
+}
+
+/// A client of an event stream, written from the standard and not from the server.
+pub struct Sse {
+    pub status: u16,
+    pub headers: HeaderMap,
+    body: BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    buffer: String,
+    ready: VecDeque<SseEvent>,
+    pub comments: usize,
+}
+
+impl Sse {
+    pub fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes_stream().boxed();
+        Self { status, headers, body, buffer: String::new(), ready: VecDeque::new(), comments: 0 }
+    }
+
+    /// The turn that is streamed.
+    pub fn turn(&self) -> String {
+        self.headers["turn-id"].to_str().unwrap().to_owned()
+    }
+
+    /// The next event; `None` when the stream has ended well.
+    pub async fn next(&mut self) -> Option<SseEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            let bytes = timeout(Duration::from_secs(20), self.body.next()).await.expect("the stream is silent")?;
+            self.buffer.push_str(std::str::from_utf8(&bytes.expect("the stream broke")).unwrap());
+            while let Some(end) = self.buffer.find("\n\n") {
+                let block: String = self.buffer.drain(..end + 2).collect();
+                self.take(&block);
+            }
+        }
+    }
+
+    fn take(&mut self, block: &str) {
+        let mut event = SseEvent { id: String::new(), name: String::new(), data: Value::Null };
+        for line in block.lines() {
+            match line.split_once(": ") {
+                Some(("id", id)) => event.id = id.to_owned(),
+                Some(("event", name)) => event.name = name.to_owned(),
+                Some(("data", data)) => event.data = serde_json::from_str(data).unwrap(),
+                Some(("", _)) => self.comments += 1,
+                _ => {}
+            }
+        }
+        if !event.data.is_null() {
+            self.ready.push_back(event);
+        }
+    }
+
+    /// Everything up to and with the first event of this name.
+    pub async fn until(&mut self, name: &str) -> Vec<SseEvent> {
+        let mut seen = Vec::new();
+        while let Some(event) = self.next().await {
+            let found = event.name == name;
+            seen.push(event);
+            if found {
+                return seen;
+            }
+        }
+        panic!("no {name} among {seen:#?}");
+    }
+
+    /// Everything that is still to come.
+    pub async fn rest(mut self) -> Vec<SseEvent> {
+        let mut seen = Vec::new();
+        while let Some(event) = self.next().await {
+            seen.push(event);
+        }
+        seen
+    }
+}
