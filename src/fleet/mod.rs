@@ -1,6 +1,10 @@
 //! Which replicas are alive (`state.md` §1.6).
 
+mod local;
+mod observer;
+
 use async_trait::async_trait;
+pub use local::{LocalFleet, LocalPresence};
 
 use crate::words::ReplicaId;
 

@@ -2,7 +2,18 @@
 //!
 //! Two halves. [`TurnLog`] is what is durable and shared: in this process, or in Redis. `Live` is the owner's copy in
 //! memory: it numbers events, shows them to local readers, and writes them to the durable log in batches, one write in
-//! flight. A checkpoint is the fold of the log.
+//! flight. A checkpoint is the fold of the log. [`LiveTurns`] is where the two meet: it knows which turns are owned here.
+
+mod audience;
+mod fold;
+mod journal;
+mod live;
+mod live_turns;
+mod local;
+mod outcome;
+mod reader;
+mod shelf;
+mod writer;
 
 use std::sync::Arc;
 
@@ -11,6 +22,14 @@ use async_trait::async_trait;
 use crate::words::{
     CancelReason, ConversationId, Event, EventId, Principal, ReplicaId, Timestamp, TurnId, TurnStatus,
 };
+
+pub use fold::{Fold, fold};
+pub use journal::TurnFull;
+pub use live::Live;
+pub use live_turns::{LiveTurns, Overloaded, Place};
+pub use local::LocalTurnLog;
+pub use outcome::{Finished, Flushed, Loss, PushError};
+pub use reader::{ReadError, Reader};
 
 /// The right to write a turn: who, and since which epoch. Every write is a compare-and-set on both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +70,31 @@ pub struct NewTurn {
     pub first: Arc<Event>,
     /// What makes a repetition find it.
     pub idempotency: Option<Idempotency>,
+}
+
+impl NewTurn {
+    /// The turn as the log holds it once it was accepted: what its owner begins with.
+    pub fn page(&self) -> LogPage {
+        let record = Record {
+            turn: self.turn,
+            conversation: self.conversation.clone(),
+            principal: self.principal.clone(),
+            status: TurnStatus::Running,
+            epoch: self.first.id.epoch,
+            owner: Some(self.owner.clone()),
+            last: self.first.id,
+            deadline: self.deadline,
+            request: Arc::clone(&self.request),
+            cancel: None,
+            takeovers: 0,
+        };
+        LogPage { record, events: vec![Arc::clone(&self.first)] }
+    }
+
+    /// The right of its first owner.
+    pub fn claim(&self) -> Claim {
+        Claim { turn: self.turn, owner: self.owner.clone(), epoch: self.first.id.epoch }
+    }
 }
 
 /// What became of a new turn.
@@ -97,12 +141,17 @@ pub enum TakenOver {
         /// The whole turn.
         page: LogPage,
     },
-    /// Somebody else was faster, or the owner is another than the caller thought.
+    /// Somebody else was faster, the owner is another than the caller thought, or the turn is not known.
     Lost,
     /// It has ended.
     Ended(TurnStatus),
-    /// It was taken over `turns.max_takeovers` times before.
-    TooOften,
+    /// It was taken over `turns.max_takeovers` times before: the turn is the caller's, but only to end it as failed.
+    TooOften {
+        /// The new claim.
+        claim: Claim,
+        /// The whole turn.
+        page: LogPage,
+    },
 }
 
 /// What is known of a turn beside its events.
@@ -149,7 +198,8 @@ pub struct LogUnavailable(#[source] pub Box<dyn std::error::Error + Send + Sync>
 /// The durable, shared log of all turns. Every change of a turn is one atomic step.
 #[async_trait]
 pub trait TurnLog: Send + Sync + 'static {
-    /// Begins a turn: idempotency first, then the busy check, then it exists with its first event.
+    /// Begins a turn: idempotency first, then the busy check, then it exists with its first event. The same turn of the
+    /// same owner once more (an answer got lost) is answered as before.
     async fn accept(&self, turn: NewTurn) -> Result<Accepted, LogUnavailable>;
 
     /// Writes a batch that follows `previous`. An empty batch asks: still mine? cancelled?
@@ -160,7 +210,8 @@ pub trait TurnLog: Send + Sync + 'static {
         batch: &[Arc<Event>],
     ) -> Result<Appended, LogUnavailable>;
 
-    /// Writes a batch whose last event is the terminal one, and ends the turn.
+    /// Writes a batch whose last event is the terminal one, and ends the turn. The same once more (an answer got lost)
+    /// is answered `Ok`: who asks whether its own end arrived must not be told that somebody ended the turn.
     async fn finish(
         &self,
         claim: &Claim,
@@ -172,7 +223,8 @@ pub trait TurnLog: Send + Sync + 'static {
     async fn release(&self, claim: &Claim, previous: EventId) -> Result<Appended, LogUnavailable>;
 
     /// Takes over a turn last seen in `epoch`. Writes a `reply.reset` for every chosen reply that is not durably
-    /// finished, as the first batch of the new epoch.
+    /// finished, as the first batch of the new epoch. When the answer gets lost the turn is in the caller's
+    /// [`Self::owned`] with nobody running it; taking it over again from there is right.
     async fn take_over(
         &self,
         turn: TurnId,

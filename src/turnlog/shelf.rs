@@ -1,0 +1,163 @@
+//! Where the in-process log keeps its turns, for how long, and how many.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{Idempotency, LogPage, NewTurn, Record};
+use crate::words::{ConversationId, Event, EventId, TurnId};
+
+/// Above this, ended turns are forgotten before their time, oldest first: what a busy replica spends on turns nobody may
+/// come back for. Running turns are bounded by `turns.max_concurrent` and `turns.max_bytes`.
+const MOST_BYTES: usize = 128 * 1024 * 1024;
+
+/// What a turn costs beside its events, roughly, in bytes.
+const TURN_BYTES: usize = 1024;
+
+/// Turns forgotten at most in one step: more than one, so that forgetting is faster than beginning.
+const FORGOTTEN_AT_ONCE: usize = 8;
+
+/// A turn and its whole log.
+pub(super) struct Kept {
+    pub(super) record: Record,
+    pub(super) events: Vec<Arc<Event>>,
+    pub(super) news: Arc<Notify>,
+    key: Option<[u8; 32]>,
+    bytes: usize,
+    expires: Instant,
+}
+
+impl Kept {
+    pub(super) fn page(&self, after: EventId, limit: usize) -> LogPage {
+        let from = self.events.partition_point(|event| event.id <= after);
+        let events = self.events[from..].iter().take(limit).cloned().collect();
+        LogPage { record: self.record.clone(), events }
+    }
+}
+
+/// What an idempotency key stands for.
+struct Key {
+    turn: TurnId,
+    body: [u8; 32],
+}
+
+/// All turns, found by id, by conversation and by idempotency key.
+pub(super) struct Shelf {
+    turns: HashMap<TurnId, Kept>,
+    current: HashMap<ConversationId, TurnId>,
+    keys: HashMap<[u8; 32], Key>,
+    /// Running turns by the moment they are forgotten even if nobody ends them.
+    running: BTreeSet<(Instant, TurnId)>,
+    /// Ended turns, the first to be forgotten first.
+    ended: VecDeque<TurnId>,
+    bytes: usize,
+}
+
+impl Shelf {
+    pub(super) fn new() -> Self {
+        Self {
+            turns: HashMap::new(),
+            current: HashMap::new(),
+            keys: HashMap::new(),
+            running: BTreeSet::new(),
+            ended: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn turn(&self, turn: TurnId) -> Option<&Kept> {
+        self.turns.get(&turn).filter(|kept| kept.expires > Instant::now())
+    }
+
+    pub(super) fn current(&self, conversation: &ConversationId) -> Option<&Kept> {
+        self.current.get(conversation).and_then(|turn| self.turn(*turn))
+    }
+
+    /// The turn an idempotency key stands for, and whether the body is the same too.
+    pub(super) fn by_key(&self, idempotency: &Idempotency) -> Option<(TurnId, bool)> {
+        let key = self.keys.get(&idempotency.key)?;
+        self.turn(key.turn).map(|_| (key.turn, key.body == idempotency.body))
+    }
+
+    pub(super) fn running(&self) -> impl Iterator<Item = &Record> {
+        self.running.iter().filter_map(|(_, turn)| self.turn(*turn)).map(|kept| &kept.record)
+    }
+
+    pub(super) fn put(&mut self, turn: &NewTurn, life: Duration) {
+        self.forget_some();
+        let LogPage { record, events } = turn.page();
+        let bytes = TURN_BYTES + record.request.get().len() + cost(&events);
+        let expires = Instant::now() + life;
+        if let Some(Idempotency { key, body }) = turn.idempotency {
+            self.keys.insert(key, Key { turn: turn.turn, body });
+        }
+        self.current.insert(turn.conversation.clone(), turn.turn);
+        self.running.insert((expires, turn.turn));
+        self.bytes += bytes;
+        let key = turn.idempotency.as_ref().map(|idempotency| idempotency.key);
+        let news = Arc::new(Notify::new());
+        self.turns.insert(turn.turn, Kept { record, events, news, key, bytes, expires });
+    }
+
+    /// Changes a turn's record; a turn that is ended by that lives for `retention` from now on.
+    pub(super) fn change(&mut self, turn: TurnId, retention: Duration, change: impl FnOnce(&mut Record)) {
+        let Some(kept) = self.turns.get_mut(&turn) else { return };
+        let was_running = !kept.record.status.is_terminal();
+        change(&mut kept.record);
+        if was_running && kept.record.status.is_terminal() {
+            self.running.remove(&(kept.expires, turn));
+            kept.expires = Instant::now() + retention;
+            self.ended.push_back(turn);
+        }
+        kept.news.notify_waiters();
+    }
+
+    /// Adds events at the end of a turn's log.
+    pub(super) fn extend(&mut self, turn: TurnId, batch: &[Arc<Event>]) {
+        let Some(kept) = self.turns.get_mut(&turn) else { return };
+        let bytes = cost(batch);
+        kept.events.extend_from_slice(batch);
+        kept.record.last = batch.last().map_or(kept.record.last, |event| event.id);
+        kept.bytes += bytes;
+        self.bytes += bytes;
+        kept.news.notify_waiters();
+    }
+
+    fn forget_some(&mut self) {
+        let now = Instant::now();
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let too_much = self.bytes > MOST_BYTES;
+            let over =
+                |turn: &TurnId| self.turns.get(turn).is_none_or(|kept| too_much || kept.expires <= now);
+            if self.ended.front().is_some_and(over) {
+                let oldest = self.ended.pop_front();
+                oldest.into_iter().for_each(|turn| self.forget(turn));
+            } else if self.running.first().is_some_and(|(expires, _)| *expires <= now) {
+                let dead = self.running.pop_first();
+                dead.into_iter().for_each(|(_, turn)| self.forget(turn));
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn forget(&mut self, turn: TurnId) {
+        let Some(kept) = self.turns.remove(&turn) else { return };
+        self.bytes = self.bytes.saturating_sub(kept.bytes);
+        kept.news.notify_waiters();
+        if self.current.get(&kept.record.conversation) == Some(&turn) {
+            self.current.remove(&kept.record.conversation);
+        }
+        if let Some(key) = kept.key.filter(|key| self.keys.get(key).is_some_and(|known| known.turn == turn)) {
+            self.keys.remove(&key);
+        }
+    }
+}
+
+/// An event is kept as its parts and as its line of JSON.
+fn cost(events: &[Arc<Event>]) -> usize {
+    events.iter().map(|event| 2 * event.size() + size_of::<Event>()).sum()
+}
