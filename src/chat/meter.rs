@@ -42,7 +42,8 @@ impl Drop for Working<'_> {
         let mut busy = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         busy.calls -= 1;
         if busy.calls == 0 {
-            busy.total += busy.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+            let worked = busy.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+            busy.total += worked;
         }
     }
 }

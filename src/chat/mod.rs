@@ -1,14 +1,35 @@
 //! The product: turns, their flow, routing, personas. The only place with rules.
 
+mod conversations;
 mod error;
+mod flow;
+mod mention;
+mod meter;
+mod personas;
+mod prompt;
+mod reply;
 mod request;
+mod routing;
+mod run;
+mod state;
+mod takeover;
+mod turns;
 
+use std::fmt;
 use std::sync::Arc;
 
 pub use error::ChatError;
+pub use personas::{Personas, PersonasError};
 pub use request::{AddMessage, Caller, ChatRequest, IdempotencyKey, MessageOrder, OnBusy, PageQuery};
 
-
+use crate::config::Config;
+use crate::flags::Flags;
+use crate::llm::ChatModel;
+use crate::memory::Memory;
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::Metrics;
+use crate::turnlog::{self, LiveTurns, TurnLog};
+use crate::words::{ConversationId, Event, Message, PersonaId, ReplicaId, Timestamp, Turn, TurnId};
 
 /// A turn that was started, or found again by its idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +87,6 @@ pub struct Cancelled {
 }
 
 /// A position in a turn's log that moves forward. Serving it costs the turn nothing: nothing is queued for it.
-#[derive(Debug)]
 pub struct Reader(turnlog::Reader);
 
 impl Reader {

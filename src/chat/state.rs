@@ -50,7 +50,6 @@ pub enum Stop {
 }
 
 /// What stays the same while a turn runs, shared by its branches.
-#[derive(Debug)]
 pub struct Task {
     /// The turn.
     pub turn: TurnId,
@@ -121,7 +120,7 @@ impl Task {
 }
 
 /// The state of a turn's graph.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TurnState {
     /// What stays the same.
     pub task: Arc<Task>,

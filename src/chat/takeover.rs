@@ -60,7 +60,10 @@ impl Chat {
                 info!(event = "turn_taken_over", turn_id = %turn, epoch = claim.epoch, "a turn goes on here");
                 self.resume(claim, page, place).await;
             }
-            Ok(TakenOver::TooOften) => warn!(turn_id = %turn, "a turn was taken over too often and is given up"),
+            Ok(TakenOver::TooOften { claim, page }) => {
+                warn!(turn_id = %turn, "a turn was taken over too often and is given up");
+                self.give_up(claim, page, place, ErrorCode::Internal, "The turn was interrupted too often.").await;
+            }
             Ok(TakenOver::Lost | TakenOver::Ended(_)) => {}
             Err(error) => warn!(turn_id = %turn, error = %error, "a turn could not be taken over"),
         }
@@ -68,24 +71,22 @@ impl Chat {
 
     /// Runs a turn from its checkpoint, which is the fold of its log; one past its deadline only gets its end.
     async fn resume(&self, claim: Claim, page: LogPage, place: Place) {
-        let kept: Result<Kept, _> = serde_json::from_str(page.record.request.get());
         let left = page.record.deadline.as_millis().saturating_sub(Timestamp::now().as_millis());
-        let checkpoint = fold(&page.record, &page.events);
-        let record = page.record.clone();
-        let stop = CancellationToken::new();
-        let live = self.live.begin(place, claim, page, stop.clone());
-        let kept = match kept {
-            Ok(kept) if left > 0 => kept,
-            Ok(_) => {
-                let failure = Failure::new(ErrorCode::ModelTimeout, "The turn did not end within its deadline.");
-                return drop(live.finish(EventBody::TurnFailed { error: failure }).await);
-            }
+        if left == 0 {
+            let detail = "The turn did not end within its deadline.";
+            return self.give_up(claim, page, place, ErrorCode::ModelTimeout, detail).await;
+        }
+        let kept: Kept = match serde_json::from_str(page.record.request.get()) {
+            Ok(kept) => kept,
             Err(error) => {
-                warn!(turn_id = %record.turn, error = %error, "a turn's request cannot be understood here");
-                let failure = Failure::new(ErrorCode::Internal, "The log of the server knows more.");
-                return drop(live.finish(EventBody::TurnFailed { error: failure }).await);
+                warn!(turn_id = %claim.turn, error = %error, "a turn's request cannot be understood here");
+                let detail = "The log of the server knows more.";
+                return self.give_up(claim, page, place, ErrorCode::Internal, detail).await;
             }
         };
+        let (record, checkpoint) = (page.record.clone(), fold(&page.record, &page.events));
+        let stop = CancellationToken::new();
+        let live = self.live.begin(place, claim, page, stop.clone());
         let task = Arc::new(Task {
             turn: record.turn,
             conversation: record.conversation,
@@ -103,5 +104,11 @@ impl Chat {
             spoke: OnceLock::new(),
         });
         self.runner.spawn(TurnState::from_checkpoint(task, checkpoint));
+    }
+
+    /// Ends a turn as failed, without running it.
+    async fn give_up(&self, claim: Claim, page: LogPage, place: Place, code: ErrorCode, detail: &str) {
+        let live = self.live.begin(place, claim, page, CancellationToken::new());
+        live.finish(EventBody::TurnFailed { error: Failure::new(code, detail) }).await;
     }
 }
