@@ -1,6 +1,14 @@
 //! The model: one trait, async-openai behind it, retries and a breaker around it.
 
-use std::time::Duration;
+mod body;
+mod call;
+mod connect;
+mod error;
+mod http_client;
+mod openai;
+mod reader;
+mod upstreams;
+mod wire;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -8,6 +16,12 @@ use tokio::time::Instant;
 
 use crate::telemetry::metrics::ModelCause;
 use crate::words::{RequestId, Usage};
+
+pub use connect::{ConnectError, connect, needs_simulator};
+pub use error::{BoxError, LlmError};
+pub use http_client::http_client;
+pub use openai::{Endpoint, OpenAiModel};
+pub use upstreams::{Upstream, Upstreams};
 
 /// Who says a line of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,57 +127,4 @@ pub trait ChatModel: Send + Sync + 'static {
 
     /// Asks for a whole answer.
     async fn complete(&self, request: ModelRequest) -> Result<Answer, LlmError>;
-}
-
-/// The source of an error, for the log only.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why a model did not answer; variants are what a caller treats differently.
-#[derive(Debug, thiserror::Error)]
-pub enum LlmError {
-    /// Nothing came in time.
-    #[error("the model took longer than {0:?}")]
-    Slow(Duration),
-    /// The upstream said 429.
-    #[error("the model asked us to wait")]
-    Throttled {
-        /// For how long, where it said.
-        retry_after: Option<Duration>,
-    },
-    /// Every upstream's circuit is open.
-    #[error("the circuit is open")]
-    Open {
-        /// When the next probe is due.
-        retry_after: Duration,
-    },
-    /// The upstream said 400, 401, 403, 404…: our configuration or request is wrong.
-    #[error("the model refused the request with status {status}")]
-    Refused {
-        /// The upstream's status.
-        status: u16,
-    },
-    /// The upstream said 5xx.
-    #[error("the model failed with status {status}")]
-    Failed {
-        /// The upstream's status.
-        status: u16,
-        /// When it said to come back.
-        retry_after: Option<Duration>,
-    },
-    /// No connection, or it broke.
-    #[error("the connection to the model failed")]
-    Broken(#[source] BoxError),
-    /// The stream ended without a finish reason.
-    #[error("the model's answer was cut off")]
-    Cut,
-    /// What came is not an answer, or larger than one may be.
-    #[error("the model's answer could not be read: {0}")]
-    Garbled(&'static str),
-}
-
-impl LlmError {
-    /// Whether the fault is the upstream's, so that its breaker counts it: never a 4xx or 429.
-    pub fn is_fault(&self) -> bool {
-        matches!(self, Self::Slow(_) | Self::Failed { .. } | Self::Broken(_) | Self::Cut | Self::Garbled(_))
-    }
 }

@@ -1,0 +1,142 @@
+//! What of an upstream's response passes on to be parsed: a bounded number of bytes, to the very end.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+use http::HeaderMap;
+use reqwest::Response;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+/// Bytes of one response, framing included. A streamed token costs some 300 bytes of JSON, so this is 100,000 tokens:
+/// far above what fits into a turn's deadline, and it bounds what the parser behind may buffer.
+const MAX_RESPONSE_BYTES: usize = 32 << 20;
+/// Bytes of an error's body that are read; only its code is looked at.
+const MAX_ERROR_BYTES: usize = 16 << 10;
+/// How long the end of a response may take to follow its `[DONE]`.
+const END_AFTER_DONE: Duration = Duration::from_millis(500);
+
+/// Stands in an error's text; what is behind the parser hands on texts only.
+pub(super) const TOO_LARGE: &str = "the response is larger than one may be";
+
+struct Reading {
+    inner: BoxStream<'static, reqwest::Result<Bytes>>,
+    left: usize,
+}
+
+/// The response with at most [`MAX_RESPONSE_BYTES`], then an error that says [`TOO_LARGE`].
+pub(super) fn bounded(response: Response) -> Response {
+    let (parts, body) = http::Response::from(response).into_parts();
+    let inner = http_body_util::BodyDataStream::new(body).boxed();
+    let reading = Reading { inner, left: MAX_RESPONSE_BYTES };
+    let stream = stream::unfold(Some(reading), |reading| async {
+        let mut reading = reading?;
+        match reading.next().await? {
+            Ok(bytes) => Some((Ok(bytes), Some(reading))),
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    http::Response::from_parts(parts, reqwest::Body::wrap_stream(stream)).into()
+}
+
+impl Reading {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        let bytes = match self.inner.next().await? {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(Err(io::Error::other(error.without_url()))),
+        };
+        let Some(left) = self.left.checked_sub(bytes.len()) else {
+            return Some(Err(io::Error::other(TOO_LARGE)));
+        };
+        self.left = left;
+        if says_done(&bytes) {
+            self.drain().await;
+        }
+        Some(Ok(bytes))
+    }
+
+    /// Waits for the end of the response. The parser behind stops at `[DONE]` and drops the rest, and a connection whose
+    /// response was not read to its end cannot be used again: a pool would be none.
+    async fn drain(&mut self) {
+        let end = async { while let Some(Ok(_)) = self.inner.next().await {} };
+        // Too late costs a connection, nothing else.
+        let _late = tokio::time::timeout(END_AFTER_DONE, end).await;
+    }
+}
+
+/// Whether the last line of an event stream is in here. JSON holds no raw line breaks, so no text can look like it.
+/// A line that is torn between two reads is missed, which costs a connection, nothing else.
+fn says_done(bytes: &[u8]) -> bool {
+    const DONE: &[u8] = b"data: [DONE]";
+    let tail = &bytes[bytes.len().saturating_sub(64)..];
+    tail.windows(DONE.len()).any(|window| window == DONE)
+        && (bytes.starts_with(DONE) || tail.windows(DONE.len() + 1).any(|w| w[0] == b'\n' && &w[1..] == DONE))
+}
+
+/// The beginning of an error's body; what does not come is not missed.
+pub(super) async fn beginning(response: Response) -> Bytes {
+    let mut stream = response.bytes_stream();
+    let mut read = BytesMut::new();
+    while let Some(Ok(bytes)) = stream.next().await {
+        let room = MAX_ERROR_BYTES - read.len();
+        read.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if read.len() == MAX_ERROR_BYTES {
+            break;
+        }
+    }
+    read.freeze()
+}
+
+/// When the upstream said to come back: `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), or, more exactly,
+/// OpenAI's `Retry-After-Ms`.
+pub(super) fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+    let text =
+        |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim);
+    let milliseconds = text("retry-after-ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+    milliseconds.or_else(|| {
+        let after = text("retry-after")?;
+        let seconds = after.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        seconds.or_else(|| {
+            let date = OffsetDateTime::parse(after, &Rfc2822).ok()?;
+            Some(Duration::try_from(date - now).unwrap_or_default())
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(name: &'static str, value: &'static str) -> Option<Duration> {
+        let now = OffsetDateTime::parse("Sun, 06 Nov 1994 08:49:37 GMT", &Rfc2822).unwrap();
+        let headers = [(http::HeaderName::from_static(name), http::HeaderValue::from_static(value))];
+        retry_after(&headers.into_iter().collect(), now)
+    }
+
+    #[test]
+    fn a_wait_is_read_in_seconds_milliseconds_and_as_a_date() {
+        assert_eq!(after("retry-after", "7"), Some(Duration::from_secs(7)));
+        assert_eq!(after("retry-after", "0.5"), Some(Duration::from_millis(500)));
+        assert_eq!(after("retry-after-ms", "250"), Some(Duration::from_millis(250)));
+        assert_eq!(after("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT"), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_wait_in_the_past_is_none_to_speak_of_and_nonsense_is_no_wait() {
+        assert_eq!(after("retry-after", "Sun, 06 Nov 1994 08:48:37 GMT"), Some(Duration::ZERO));
+        for nonsense in ["", "soon", "-1", "NaN", "inf", "1e400"] {
+            assert_eq!(after("retry-after", nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn only_the_line_itself_says_done() {
+        assert!(says_done(b"data: [DONE]\n\n"));
+        assert!(says_done(b"data: {\"choices\":[]}\n\ndata: [DONE]\n\n"));
+        assert!(!says_done(b"data: {\"content\":\"data: [DONE]\"}\n\n"));
+        assert!(!says_done(b"data: {\"content\":\"a very long text that goes on\"}\n\n"));
+    }
+}
