@@ -162,8 +162,9 @@ mod tests {
                 let check = Check { policy: policy(quota, strategy), subject: "ada".into() };
                 limiter.decide(&[check]).await.is_allowed()
             };
-            assert!(ask(4).await);
-            assert!(ask(4).await);
+            for _ in 0..3 {
+                assert!(ask(4).await);
+            }
             assert!(!ask(2).await);
         }
     }

@@ -163,6 +163,12 @@ mod tests {
             );
         });
         let WrongLimits(faults) = routes(&limits, &OPERATIONS).unwrap_err();
-        insta::assert_snapshot!(faults.join("\n"), @"");
+        insta::assert_snapshot!(faults.join("\n"), @r#"
+        limits.policies.never.window must be at least 1ms and at most 366 days
+        limits.policies."weiß": a name must be 1 to 64 letters, digits, '_', '-' or '.'
+        limits.routes."POST /api/v1/chatt" is not an operation; did you mean "POST /api/v1/chat"?
+        "GET /api/v1/personas" asks the policy "costly", but there is no limits.policies.costly
+        limits.routes."GET /api/v1/personas" names the policy "default" twice
+        "#);
     }
 }
