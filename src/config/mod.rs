@@ -1,8 +1,24 @@
-//! What the operator may say: the embedded default file, a file, the environment, flags.
+//! What the operator may say: the embedded default file, a file, the environment, flags; later wins.
 
+mod checks;
+mod environment;
+mod file;
+mod leaf;
+mod load;
+mod problem;
+mod reference;
+mod relations;
+mod schema;
+mod secret;
 mod settings;
+mod show;
+#[cfg(test)]
+mod tests;
 mod values;
 
+pub use load::{Effective, Flag, Sources};
+pub use problem::ConfigError;
+pub use reference::reference_markdown;
 pub use settings::*;
 pub use values::{Bytes, KeyPrefix, PublicUrl, Span};
 

@@ -111,9 +111,10 @@ pub struct WebSocket {
 }
 
 /// Whose requests a policy counts together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
+    #[default]
     Ip,
     Principal,
     Conversation,
@@ -121,9 +122,10 @@ pub enum Scope {
 }
 
 /// How a policy counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
+    #[default]
     FixedWindow,
     Gcra,
 }
@@ -133,7 +135,9 @@ pub enum Strategy {
 pub struct Policy {
     pub quota: NonZeroU32,
     pub window: Span,
+    #[serde(default)]
     pub scope: Scope,
+    #[serde(default)]
     pub strategy: Strategy,
 }
 
@@ -255,5 +259,5 @@ pub struct Telemetry {
 
 /// A secret is shown as set or not set, never itself.
 fn hidden<S: serde::Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(if secret.is_some() { "(hidden)" } else { "" })
+    serializer.serialize_str(if secret.is_some() { super::secret::HIDDEN } else { "" })
 }

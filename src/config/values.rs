@@ -37,11 +37,25 @@ impl Serialize for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|_| serde::de::Error::custom("must be a duration such as 250ms, 30s, 15m or 1h"))
+        let text = written(deserializer).ok_or_else(|| serde::de::Error::custom(NOT_A_DURATION))?;
+        let duration =
+            humantime::parse_duration(&text).map_err(|_| serde::de::Error::custom(NOT_A_DURATION))?;
+        if duration > LONGEST {
+            return Err(serde::de::Error::custom("must be at most 366 days"));
+        }
+        Ok(Self(duration))
     }
+}
+
+const NOT_A_DURATION: &str = "must be a duration such as 250ms, 30s, 15m or 1h";
+const NOT_A_SIZE: &str = "must be a size such as 512KiB or 4MiB";
+
+/// Nothing here is meant to last longer, and adding it to a clock must not overflow.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+/// The text of a value, or none if it is of another type: one reason for everything that is not the right text.
+fn written<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Option<String> {
+    String::deserialize(deserializer).ok()
 }
 
 /// A number of bytes, written `512KiB`, `4MiB`.
@@ -50,16 +64,24 @@ pub struct Bytes(pub usize);
 
 impl Serialize for Bytes {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = bytesize::ByteSize(self.0 as u64).display().iec().to_string();
-        serializer.serialize_str(&text.replace(' ', ""))
+        serializer.collect_str(self)
+    }
+}
+
+/// The largest unit that shows the number exactly.
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let exact = units.into_iter().find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit));
+        let (unit, name) = exact.unwrap_or((1, "B"));
+        write!(f, "{}{name}", self.0 / unit)
     }
 }
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let size: bytesize::ByteSize =
-            text.parse().map_err(|_| serde::de::Error::custom("must be a size such as 512KiB or 4MiB"))?;
+        let text = written(deserializer).ok_or_else(|| serde::de::Error::custom(NOT_A_SIZE))?;
+        let size: bytesize::ByteSize = text.parse().map_err(|_| serde::de::Error::custom(NOT_A_SIZE))?;
         Ok(Self(usize::try_from(size.as_u64()).unwrap_or(usize::MAX)))
     }
 }

@@ -1,16 +1,23 @@
 //! How everything that runs learns that it should stop, and how the stop waits for it.
 
+mod sequence;
+mod signals;
+
 use std::future::Future;
 
+pub use sequence::{Sequence, Timing, phase};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// One process' way to its end. Three signals, in this order: *draining* (balancers should look elsewhere, everything
 /// still works), *closing* (nothing new begins, sockets close, turns may finish), *hard* (what still runs ends now).
+/// Before them somebody *asks* (a signal), and an operator in a hurry may ask a second time, which *abandons* the rest.
 /// Everything spawned is tracked, so that the stop can wait for it. Clones share the same signals.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
+    asked: CancellationToken,
+    abandoned: CancellationToken,
     draining: CancellationToken,
     closing: CancellationToken,
     hard: CancellationToken,
@@ -21,6 +28,24 @@ impl Shutdown {
     /// Nobody has asked to stop yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Somebody wants the process to stop; [`Sequence`] then gives the three signals.
+    pub fn asked(&self) -> &CancellationToken {
+        &self.asked
+    }
+
+    /// Somebody asked twice: the process ends at once, without waiting for anything.
+    pub fn abandoned(&self) -> &CancellationToken {
+        &self.abandoned
+    }
+
+    /// Asks for the stop; asking again abandons it.
+    pub fn ask(&self) {
+        if self.asked.is_cancelled() {
+            self.abandoned.cancel();
+        }
+        self.asked.cancel();
     }
 
     /// Readiness is withdrawn; everything still works.

@@ -1,0 +1,131 @@
+//! What the environment and flags say: texts, typed by the default of their key.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use toml::Value;
+
+use super::leaf::{Key, Leaf, Origin};
+use super::problem::Problem;
+use super::schema::{Schema, Slot, unknown};
+use super::secret;
+
+/// What our own variables begin with. One underscore is not enough: Kubernetes sets `POLYLOGUE_PORT` by itself.
+const PREFIX: &str = "POLYLOGUE__";
+
+/// Names from elsewhere, and the keys they stand for. A plain number is seconds where the key is a duration.
+pub(super) const ALIASES: [(&str, &str); 12] = [
+    ("REDIS_URL", "redis.url"),
+    ("REDIS_USE_FOR_MEMORY", "memory.use_redis"),
+    ("MAX_CONNECTIONS_PER_CLIENT", "websocket.max_per_client"),
+    ("MAX_TOTAL_CONNECTIONS", "websocket.max_total"),
+    ("CONNECTION_TTL_SECONDS", "websocket.idle_ttl"),
+    ("HEARTBEAT_INTERVAL_SECONDS", "websocket.heartbeat_interval"),
+    ("HEARTBEAT_TIMEOUT_SECONDS", "websocket.heartbeat_timeout"),
+    ("OPENAI_API_KEY", "llm.api_key"),
+    ("OPENAI_API_KEY_FILE", "llm.api_key_file"),
+    ("OPENAI_BASE_URL", "llm.base_url"),
+    ("REDIS_URL_FILE", "redis.url_file"),
+    ("RUST_LOG", "telemetry.log_filter"),
+];
+
+/// The settings that `variables` hold: aliases first, then our own names, which win.
+pub(super) fn leaves(
+    variables: &[(OsString, OsString)],
+    schema: &Schema,
+    problems: &mut Vec<Problem>,
+) -> [Vec<Leaf>; 2] {
+    let (mut aliases, mut own) = (Vec::new(), Vec::new());
+    for (name, value) in variables {
+        let Some(name) = name.to_str() else { continue };
+        let origin = Origin::Environment(name.to_owned());
+        let known = ALIASES.iter().find(|(alias, _)| *alias == name);
+        let key = match (known, own_key(name)) {
+            (Some((_, key)), _) if !value.is_empty() => Key::dotted(key),
+            (None, Some(key)) => key,
+            (Some(_), _) | (None, None) => continue,
+        };
+        let Some(text) = value.to_str() else {
+            problems.push(Problem::at(&origin, format!("{key}: must be UTF-8")));
+            continue;
+        };
+        let text = if known.is_some() { with_unit(schema, &key, text) } else { text.to_owned() };
+        match leaf(key, &text, origin, schema) {
+            Ok(leaf) if known.is_some() => aliases.push(leaf),
+            Ok(leaf) => own.push(leaf),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    [aliases, own]
+}
+
+/// `POLYLOGUE__LLM__TIMEOUT` is `llm.timeout`.
+fn own_key(name: &str) -> Option<Key> {
+    let begins = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+    let rest = begins.then(|| name[PREFIX.len()..].to_ascii_lowercase())?;
+    Some(Key(rest.split("__").map(str::to_owned).collect()))
+}
+
+/// The variable of a key.
+pub(super) fn variable(key: &Key) -> String {
+    format!("{PREFIX}{}", key.0.join("__").to_ascii_uppercase())
+}
+
+/// Makes a setting of a text; secrets are read from their files.
+pub(super) fn leaf(key: Key, text: &str, origin: Origin, schema: &Schema) -> Result<Leaf, Problem> {
+    let wrong = |reason: String| Err(Problem::at(&origin, reason));
+    match schema.slot(&key) {
+        None => wrong(unknown(schema, &key)),
+        Some(Slot::Section) => wrong(format!("{key} is a section, not a key")),
+        Some(Slot::Upstreams) => wrong(format!("{key} can only be given in a file")),
+        Some(Slot::Secret) => Ok(Leaf { key, value: Value::String(text.to_owned()), origin }),
+        Some(Slot::SecretFile(secret)) => {
+            let text = secret::read(Path::new(text), &secret, &origin)?;
+            Ok(Leaf { key: secret, value: Value::String(text), origin })
+        }
+        Some(Slot::Value(default)) => match typed(default, text) {
+            Ok(value) => Ok(Leaf { key, value, origin }),
+            Err(reason) => wrong(format!("{key} = {text:?}: {reason}")),
+        },
+    }
+}
+
+/// `text` as a value of the same type as `default`.
+fn typed(default: &Value, text: &str) -> Result<Value, &'static str> {
+    match default {
+        Value::Integer(_) => text.trim().parse().map(Value::Integer).map_err(|_| "must be a whole number"),
+        Value::Float(_) => text.trim().parse().map(Value::Float).map_err(|_| "must be a number"),
+        Value::Boolean(_) => truth(text).map(Value::Boolean).ok_or("must be true or false"),
+        Value::Array(_) => Ok(Value::Array(list(text))),
+        Value::String(_) => Ok(Value::String(text.to_owned())),
+        Value::Datetime(_) | Value::Table(_) => Err("cannot be given as a text"),
+    }
+}
+
+fn truth(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn list(text: &str) -> Vec<Value> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.map(|item| Value::String(item.to_owned())).collect()
+}
+
+/// A plain number for a duration counts seconds, as the aliases' names say.
+fn with_unit(schema: &Schema, key: &Key, text: &str) -> String {
+    let duration = match schema.slot(key) {
+        Some(Slot::Value(Value::String(default))) => humantime::parse_duration(default).is_ok(),
+        Some(Slot::Value(_) | Slot::Section | Slot::Secret | Slot::SecretFile(_) | Slot::Upstreams)
+        | None => false,
+    };
+    match text.trim().parse::<f64>() {
+        Ok(seconds) if duration && seconds.is_finite() && seconds >= 0.0 => {
+            format!("{}ms", (seconds * 1000.0).round() as u64)
+        }
+        _ => text.to_owned(),
+    }
+}

@@ -1,0 +1,219 @@
+//! Whether the settings fit together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use toml::Table;
+
+use super::leaf::{Key, Origin};
+use super::problem::Problem;
+use super::{Config, Retry};
+
+/// A replica is dead only after it missed this many signs of life in a row (`state.md` §3).
+const BEATS_PER_LEASE: u32 = 5;
+
+/// Checks every relation; one that involves a value already known to be wrong is left out.
+pub(super) fn check(
+    config: &Config,
+    origins: &BTreeMap<Key, Origin>,
+    bad: &BTreeSet<Key>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut relations = Relations { origins, bad, problems };
+    relations.addresses(config);
+    relations.times(config);
+    relations.counts(config);
+    relations.limits(config);
+    relations.upstreams(config);
+    relations.texts(config);
+}
+
+/// A policy that is not in the default file must say how many and within how long.
+pub(super) fn incomplete_policies(
+    table: &Table,
+    origins: &BTreeMap<Key, Origin>,
+    bad: &BTreeSet<Key>,
+    problems: &mut Vec<Problem>,
+) {
+    let policies = Key::dotted("limits.policies");
+    for (name, policy) in policies.find(table).and_then(toml::Value::as_table).into_iter().flatten() {
+        let policy_key = policies.child(name);
+        let origin =
+            origins.iter().find(|(key, _)| key.0.starts_with(&policy_key.0)).map(|(_, origin)| origin);
+        for part in ["quota", "window"] {
+            let missing = policy.get(part).is_none() && !bad.contains(&policy_key.child(part));
+            if let (true, Some(origin)) = (missing, origin) {
+                problems.push(Problem::at(origin, format!("{} is missing", policy_key.child(part))));
+            }
+        }
+    }
+}
+
+/// What is allowed, but probably not meant.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.server.grace <= config.turns.deadline {
+        warnings.push(format!(
+            "server.grace ({}) is not above turns.deadline ({}): a stop may cut turns short",
+            config.server.grace, config.turns.deadline
+        ));
+    }
+    warnings
+}
+
+struct Relations<'a> {
+    origins: &'a BTreeMap<Key, Origin>,
+    bad: &'a BTreeSet<Key>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Relations<'_> {
+    /// `left` must stand in a relation to `right`; both are a key and its value.
+    fn pair(&mut self, holds: bool, left: (&str, &dyn Display), must: &str, right: (&str, &dyn Display)) {
+        let spoilt = [left.0, right.0].iter().any(|key| self.bad.contains(&Key::dotted(key)));
+        if !holds && !spoilt {
+            let text = format!("{} must be {must} {}", self.named(left), self.named(right));
+            self.problems.push(Problem::relation(text));
+        }
+    }
+
+    /// The value of `key` must be something by itself.
+    fn single(&mut self, holds: bool, key: &Key, must: &str) {
+        if !holds && !self.bad.contains(key) {
+            self.problems.push(match self.origins.get(key) {
+                Some(origin) => Problem::at(origin, format!("{key}: {must}")),
+                None => Problem::relation(format!("{key}: {must}")),
+            });
+        }
+    }
+
+    fn named(&self, (key, value): (&str, &dyn Display)) -> String {
+        match self.origins.get(&Key::dotted(key)) {
+            Some(origin) => format!("{key} ({value}, {origin})"),
+            None => format!("{key} ({value}, default)"),
+        }
+    }
+
+    fn addresses(&mut self, config: &Config) {
+        let (public, management) = (config.server.listen, config.server.management_listen);
+        let overlap = public.ip() == management.ip()
+            || public.ip().is_unspecified()
+            || management.ip().is_unspecified();
+        let same = public.port() != 0 && public.port() == management.port() && overlap;
+        self.pair(
+            !same,
+            ("server.management_listen", &management),
+            "another address than",
+            ("server.listen", &public),
+        );
+    }
+
+    fn times(&mut self, config: &Config) {
+        let (websocket, turns) = (&config.websocket, &config.turns);
+        self.pair(
+            websocket.heartbeat_timeout < websocket.heartbeat_interval,
+            ("websocket.heartbeat_timeout", &websocket.heartbeat_timeout),
+            "below",
+            ("websocket.heartbeat_interval", &websocket.heartbeat_interval),
+        );
+        self.pair(
+            *turns.lease >= *turns.beat * BEATS_PER_LEASE,
+            ("turns.lease", &turns.lease),
+            "at least 5 times",
+            ("turns.beat", &turns.beat),
+        );
+        self.pair(
+            config.llm.first_token_timeout <= turns.deadline,
+            ("llm.first_token_timeout", &config.llm.first_token_timeout),
+            "at most",
+            ("turns.deadline", &turns.deadline),
+        );
+        self.pair(
+            config.routing.timeout <= turns.deadline,
+            ("routing.timeout", &config.routing.timeout),
+            "at most",
+            ("turns.deadline", &turns.deadline),
+        );
+        self.retry("llm", config.llm.retry);
+        self.retry("redis", config.redis.retry);
+    }
+
+    fn retry(&mut self, section: &str, retry: Retry) {
+        let (wait, max_wait) = (format!("{section}.retry.wait"), format!("{section}.retry.max_wait"));
+        self.pair(
+            retry.wait <= retry.max_wait,
+            (&wait, &retry.wait),
+            "at most",
+            (&max_wait, &retry.max_wait),
+        );
+    }
+
+    fn counts(&mut self, config: &Config) {
+        let websocket = &config.websocket;
+        self.pair(
+            websocket.max_per_client <= websocket.max_total,
+            ("websocket.max_per_client", &websocket.max_per_client),
+            "at most",
+            ("websocket.max_total", &websocket.max_total),
+        );
+        let share = (0.0..=1.0).contains(&config.simulator.error_rate);
+        self.single(share, &Key::dotted("simulator.error_rate"), "must be from 0 to 1");
+    }
+
+    fn limits(&mut self, config: &Config) {
+        let (routes, policies) = (Key::dotted("limits.routes"), Key::dotted("limits.policies"));
+        for name in config.limits.policies.keys() {
+            let must = "a policy's name must be 1 to 32 lower-case letters, digits, '_' or '-'";
+            self.single(is_name(name, 32), &policies.child(name), must);
+        }
+        for (route, names) in &config.limits.routes {
+            let key = routes.child(route);
+            let form = route.split_once(' ').is_some_and(|(method, path)| {
+                method.bytes().all(|b| b.is_ascii_uppercase()) && !method.is_empty() && path.starts_with('/')
+            });
+            self.single(form, &key, "an operation must be written \"POST /api/v1/chat\"");
+            for name in names.iter().filter(|name| !config.limits.policies.contains_key(*name)) {
+                self.single(false, &key, &format!("there is no policy {name:?}"));
+            }
+        }
+    }
+
+    fn upstreams(&mut self, config: &Config) {
+        let key = Key::dotted("llm.upstreams");
+        let mut names = BTreeSet::new();
+        for (place, upstream) in config.llm.upstreams.iter().enumerate() {
+            let name = &upstream.name;
+            let must = format!("name {name:?} must be 1 to 32 lower-case letters, digits, '_' or '-'");
+            self.single(is_name(name, 32), &key, &must);
+            self.single(names.insert(name), &key, &format!("two are named {name:?}"));
+            let must = format!("[{place}].base_url {MUST_BE_BASE_URL}");
+            self.single(is_base_url(&upstream.base_url), &key, &must);
+        }
+    }
+
+    fn texts(&mut self, config: &Config) {
+        if let Some(url) = &config.llm.base_url {
+            self.single(is_base_url(url), &Key::dotted("llm.base_url"), MUST_BE_BASE_URL);
+        }
+        let filter = tracing_subscriber::EnvFilter::try_new(&config.telemetry.log_filter);
+        self.single(
+            filter.is_ok(),
+            &Key::dotted("telemetry.log_filter"),
+            "must be a filter such as info,polylogue=debug",
+        );
+    }
+}
+
+const MUST_BE_BASE_URL: &str = "must be an http or https address without user, password, query or fragment";
+
+fn is_base_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    let absolute = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+    absolute && !user && uri.query().is_none() && !text.contains('#')
+}
+
+fn is_name(text: &str, longest: usize) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+    (1..=longest).contains(&text.len()) && text.bytes().all(allowed)
+}
