@@ -1,9 +1,12 @@
 //! The edge: accept loop, requests and frames in, events out; no decisions.
 
+pub mod accept;
 pub mod client_address;
 mod forwarded;
+mod health;
 pub mod limit_headers;
 pub mod problem;
 mod services;
 
-pub use services::{Health, Identity, Services};
+pub use health::{Health, Readiness};
+pub use services::{Identity, Services};

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::chat::{Caller, Chat, IdempotencyKey};
 use crate::config::Config;
+use crate::http::Health;
 use crate::limits::RateLimits;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{IdentifiedBy, Metrics, Transport};
@@ -55,7 +56,3 @@ impl Identity {
         }
     }
 }
-
-/// Whether this replica is started, ready, alive.
-#[derive(Debug, Default)]
-pub struct Health {}

@@ -1,0 +1,253 @@
+//! One connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, Version, header, uri::Scheme};
+use http_body_util::combinators::BoxBody;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Endpoint, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use super::pace::{Answering, Clock, Pace, Paced, Wire};
+use super::place::Place;
+use super::{Acceptor, proxy};
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::ConnectionEnd;
+
+/// Header fields of one request. A browser behind two proxies sends about 30.
+const MAX_HEADERS: usize = 64;
+/// Bytes of one HTTP/1 header, and of what is written ahead of a slow reader.
+const MAX_BUFFER: usize = 32 * 1024;
+/// Bytes of one HTTP/2 header list, as HTTP/2 counts them.
+const MAX_HEADER_LIST: u32 = 16 * 1024;
+/// Requests at once on one HTTP/2 connection. RFC 9113 §6.5.2 recommends no fewer than 100.
+const MAX_STREAMS: u32 = 128;
+/// Streams a client may open and reset before we accept them (CVE-2023-44487), and errors of its own making.
+const MAX_RESETS: usize = 20;
+const MAX_STREAM_ERRORS: usize = 256;
+/// A silent HTTP/2 peer is asked this often, and is gone when it does not answer for as long again.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+/// What one HTTP/2 request body, and all of a connection, may have in flight.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Spawns HTTP/2 requests where the stop waits for them.
+#[derive(Clone)]
+pub(super) struct Tracked(Shutdown);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+/// HTTP/1 and HTTP/2 with prior knowledge, within bounds. HTTP/1 gets no timer: see [`super::pace`].
+pub(super) fn builder(shutdown: Shutdown) -> Builder<Tracked> {
+    let mut builder = Builder::new(Tracked(shutdown));
+    builder.http1().max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_STREAM_ERRORS)
+        .max_send_buf_size(MAX_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PING);
+    builder
+}
+
+impl<E> Acceptor<E>
+where
+    E: Endpoint<Output = Response> + 'static,
+{
+    /// Serves one connection until it ends, is upgraded, takes too long, or the process stops; says why it ended.
+    pub async fn serve_connection<IO>(
+        &self,
+        mut io: IO,
+        peer: SocketAddr,
+        local: SocketAddr,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> ConnectionEnd
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let place = Place::taken(permit, self.watched.as_ref().map(|watched| &watched.metrics));
+        let pace = Pace::fresh(&self.settings);
+        let end = match self.source(&mut io, peer).await {
+            Ok(peer) => {
+                let io = Paced::new(io, pace.clone(), place.clone());
+                self.serve_http(io, peer, local, pace).await
+            }
+            Err(end) => end,
+        };
+        place.ended(end);
+        end
+    }
+
+    /// Who is at the other end: the peer itself, or whom the balancer's PROXY header names.
+    async fn source<IO>(&self, io: &mut IO, peer: SocketAddr) -> Result<SocketAddr, ConnectionEnd>
+    where
+        IO: AsyncRead + Unpin,
+    {
+        if !self.settings.proxy_protocol {
+            return Ok(peer);
+        }
+        let told = tokio::time::timeout(self.settings.header_timeout, proxy::read_source(io)).await;
+        match told {
+            Ok(Ok(source)) => Ok(source.unwrap_or(peer)),
+            Ok(Err(_)) => Err(ConnectionEnd::ProtocolError),
+            Err(_) => Err(ConnectionEnd::HeaderTimeout),
+        }
+    }
+
+    async fn serve_http<IO>(
+        &self,
+        io: Paced<IO>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        pace: Arc<Pace>,
+    ) -> ConnectionEnd
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let answer = |request| self.answer(request, peer, local, &pace);
+        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(io), service_fn(answer));
+        let mut connection = pin!(connection);
+        let mut clock = Clock::of(pace.clone());
+        let mut told_to_go = pin!(told_to_go(&self.shutdown, &pace));
+        let mut leaving = false;
+        loop {
+            // In this order: what moves the clock happens while the connection is polled.
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return why(ended, leaving),
+                end = poll_fn(|cx| clock.poll_expired(cx)) => return end,
+                () = self.shutdown.hard().cancelled() => return ConnectionEnd::Drain,
+                () = told_to_go.as_mut(), if !leaving => {
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        pace: &Arc<Pace>,
+    ) -> impl Future<Output = Result<hyper::Response<Tied>, Infallible>> + Send + 'static {
+        let version = request.version();
+        let answering = pace.request_started(version);
+        let wire = Wire(pace.clone());
+        let endpoint = self.endpoint.clone();
+        let draining = self.shutdown.draining().clone();
+        async move {
+            let scheme = Scheme::HTTP;
+            let mut request: Request =
+                (request, LocalAddr(local.into()), RemoteAddr(peer.into()), scheme).into();
+            request.set_data(wire);
+            let mut response = endpoint.get_response(request).await;
+            say_goodbye(&mut response, version, &draining);
+            Ok(hyper::Response::from(response).map(|body| Tied { body, _answering: answering }))
+        }
+    }
+}
+
+/// Ready when the connection should be told to end: at once when the process is closing; while it is only draining, an
+/// HTTP/2 connection (GOAWAY costs its client nothing), but not an idle HTTP/1 one, whose client may just be sending.
+async fn told_to_go(shutdown: &Shutdown, pace: &Pace) {
+    let goaway = async {
+        shutdown.draining().cancelled().await;
+        // Looked at again after each poll of the connection, which is what may change it.
+        poll_fn(|_| if pace.is_http2() { Poll::Ready(()) } else { Poll::Pending }).await;
+    };
+    tokio::select! {
+        () = shutdown.closing().cancelled() => {}
+        () = goaway => {}
+    }
+}
+
+/// An HTTP/1 answer of a draining process asks its client to go elsewhere; HTTP/2 has GOAWAY for that.
+fn say_goodbye(response: &mut Response, version: Version, draining: &CancellationToken) {
+    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if draining.is_cancelled() && version != Version::HTTP_2 && !upgraded {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+fn why(ended: Result<(), Box<dyn StdError + Send + Sync>>, leaving: bool) -> ConnectionEnd {
+    match ended {
+        _ if leaving => ConnectionEnd::Drain,
+        Ok(()) => ConnectionEnd::Done,
+        Err(error) if is_nobodys_fault(error.as_ref()) => ConnectionEnd::Done,
+        Err(error) => match error.downcast_ref::<hyper::Error>() {
+            Some(error) if error.is_timeout() => ConnectionEnd::IdleTimeout,
+            Some(_) | None => ConnectionEnd::ProtocolError,
+        },
+    }
+}
+
+/// A peer that is gone, or a body of ours that failed: not a breach of the protocol.
+fn is_nobodys_fault(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let gone = error.downcast_ref::<hyper::Error>().is_some_and(|error| {
+            error.is_incomplete_message() || error.is_canceled() || error.is_closed() || error.is_user()
+        });
+        if gone || error.is::<io::Error>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// A body that holds its request open until its last byte was taken.
+struct Tied {
+    body: BoxBody<Bytes, io::Error>,
+    _answering: Answering,
+}
+
+impl HttpBody for Tied {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,177 @@
+//! The accept loop: TCP connections in, requests to a poem endpoint.
+//!
+//! poem's own server is not used: it polls a finished connection again (so that a body that fails half-way looks
+//! complete, and an idle stream outlives its reader), has no time limit for headers, and spins without file descriptors.
+
+mod connection;
+mod pace;
+mod place;
+mod proxy;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::server::conn::auto::Builder;
+use poem::{Endpoint, Response};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, warn};
+
+pub use pace::Wire;
+
+use crate::config;
+use crate::http::Health;
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::Metrics;
+
+/// How often the loop says that it runs; an eleventh of what `/livez` tolerates.
+const BEAT: Duration = Duration::from_secs(1);
+/// The pause after a failed accept. Without file descriptors every accept fails at once, and the loop would spin.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Probes, scrapes and people at the management port; apart from the public one, so that a full house can still be looked into.
+const MANAGEMENT_CONNECTIONS: usize = 128;
+
+/// How long a connection may take for what, and how many there may be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A request's header, from its first byte; the first one's from accept. The PROXY header, too.
+    pub header_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub keep_alive_timeout: Duration,
+    /// How long a reader may take nothing of what is written to it.
+    pub slow_reader_timeout: Duration,
+    /// How many connections are held; more wait to be accepted.
+    pub max_connections: usize,
+    /// Whether connections begin with a PROXY protocol v2 header.
+    pub proxy_protocol: bool,
+}
+
+impl Settings {
+    /// The public port.
+    pub fn public(server: &config::Server) -> Self {
+        Self {
+            header_timeout: server.header_timeout.0,
+            keep_alive_timeout: server.keep_alive_timeout.0,
+            slow_reader_timeout: server.slow_reader_timeout.0,
+            max_connections: server.max_connections.get(),
+            proxy_protocol: server.proxy_protocol,
+        }
+    }
+
+    /// The management port: reached directly, by few.
+    pub fn management(server: &config::Server) -> Self {
+        Self { max_connections: MANAGEMENT_CONNECTIONS, proxy_protocol: false, ..Self::public(server) }
+    }
+}
+
+/// Who wants to know about the connections of a port.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Counts them.
+    pub metrics: Arc<Metrics>,
+    /// Hears that the loop runs.
+    pub health: Arc<Health>,
+}
+
+/// Serves `endpoint` on `listener` until `shutdown` is closing and the last connection has ended, sockets included;
+/// on its hard signal they are dropped.
+pub async fn serve<E>(
+    listener: TcpListener,
+    endpoint: E,
+    settings: Settings,
+    watched: Option<Watched>,
+    shutdown: Shutdown,
+) where
+    E: Endpoint<Output = Response> + 'static,
+{
+    Arc::new(Acceptor::new(endpoint, settings, watched, shutdown)).serve(listener).await;
+}
+
+/// What all connections of one port share.
+pub struct Acceptor<E> {
+    endpoint: Arc<E>,
+    settings: Settings,
+    watched: Option<Watched>,
+    shutdown: Shutdown,
+    builder: Builder<connection::Tracked>,
+}
+
+impl<E> Acceptor<E>
+where
+    E: Endpoint<Output = Response> + 'static,
+{
+    /// Serves `endpoint` to connections that are handed in.
+    pub fn new(endpoint: E, settings: Settings, watched: Option<Watched>, shutdown: Shutdown) -> Self {
+        let builder = connection::builder(shutdown.clone());
+        Self { endpoint: Arc::new(endpoint), settings, watched, shutdown, builder }
+    }
+
+    async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(self.settings.max_connections));
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.shutdown.closing().cancelled() => break,
+                () = self.shutdown.hard().cancelled() => break,
+                _ = beat.tick() => self.beat(),
+                (accepted, permit) = accept(&listener, &places) => match accepted {
+                    Ok((stream, peer)) => self.clone().spawn(stream, peer, permit),
+                    Err(error) => pause_after(&error).await,
+                },
+            }
+        }
+        drop(listener);
+        self.all_ended(&places).await;
+    }
+
+    fn beat(&self) {
+        if let Some(watched) = &self.watched {
+            watched.health.beat();
+        }
+    }
+
+    fn spawn(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        // Without it the last packet of an event waits for the reader's delayed acknowledgement (40 ms).
+        let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
+        let Ok(local) = prepared else { return };
+        let shutdown = self.shutdown.clone();
+        shutdown.spawn(async move {
+            let end = self.serve_connection(stream, peer, local, Some(permit)).await;
+            debug!(end = ?end, "connection ended");
+        });
+    }
+
+    /// A place is given back when its socket is dropped, so that all of them together mean: nothing is open any more.
+    async fn all_ended(&self, places: &Semaphore) {
+        let all = u32::try_from(self.settings.max_connections).unwrap_or(u32::MAX);
+        tokio::select! {
+            _ = places.acquire_many(all) => {}
+            () = self.shutdown.hard().cancelled() => {}
+        }
+    }
+}
+
+/// Takes a place first and a connection second: while the house is full, connections wait in the kernel's queue.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (io::Result<(TcpStream, SocketAddr)>, OwnedSemaphorePermit) {
+    loop {
+        if let Ok(permit) = places.clone().acquire_owned().await {
+            return (listener.accept().await, permit);
+        }
+    }
+}
+
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset};
+    if matches!(error.kind(), ConnectionAborted | ConnectionReset) {
+        return; // that client's trouble, not ours
+    }
+    warn!(event = "accept_failed", error = %error, "a connection could not be accepted");
+    tokio::time::sleep(PAUSE).await;
+}
