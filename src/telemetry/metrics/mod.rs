@@ -9,7 +9,7 @@ mod state;
 mod turns;
 
 pub use edge::{Connections, Http, RateLimit, Sse, WebSocket};
-pub use family::{Counter, Gauge, Histogram, Label, Labels, Name};
+pub use family::{Counter, Gauge, Held, Histogram, Label, Labels, Name};
 pub use labels::*;
 pub use model::{Breakers, Model, Routing};
 use prometheus::{Registry, TextEncoder};
