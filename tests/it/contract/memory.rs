@@ -221,7 +221,7 @@ async fn a_model_is_never_given_a_reply_whose_question_was_cut() {
     let stand = local();
     let greeting = message(turn(0).reply_message(0), Role::Assistant, "How can I help?");
     let [one, two] = [turn(1), turn(2)];
-    stand.add(&[greeting.clone()]).await;
+    stand.add(&[greeting]).await;
     let given = async || {
         let history = stand.memory.history(&here()).await.unwrap().unwrap();
         history.for_model().iter().map(|message| message.content.clone()).collect::<Vec<_>>()
