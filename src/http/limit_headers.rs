@@ -91,7 +91,8 @@ fn quoted(name: &str) -> String {
     quoted
 }
 
-fn seconds_up(duration: Duration) -> u64 {
+/// Whole seconds, rounded up: the form of every wait and window that a caller is told.
+pub fn seconds_up(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 

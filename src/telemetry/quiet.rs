@@ -13,7 +13,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Lets one log event through at most so many times a minute; the rest are counted in
 /// `log_lines_suppressed_total`. A minute begins with the first line in it.
 ///
-/// ```ignore
+/// ```text
 /// if let Some(suppressed) = self.quiet.line(&self.metrics.process) {
 ///     warn!(event = "rate_limit_exceeded", suppressed, "too many requests");
 /// }
