@@ -6,6 +6,7 @@ mod forwarded;
 mod health;
 pub mod limit_headers;
 pub mod problem;
+pub mod wire;
 mod services;
 
 pub use health::{Health, Readiness};
