@@ -14,24 +14,36 @@ use time::format_description::well_known::Rfc2822;
 /// Bytes of one response, framing included. A streamed token costs some 300 bytes of JSON, so this is 100,000 tokens:
 /// far above what fits into a turn's deadline, and it bounds what the parser behind may buffer.
 const MAX_RESPONSE_BYTES: usize = 32 << 20;
+/// Bytes of one line of an event stream: an answer of 200,000 tokens in one piece. The parser behind looks at a line from
+/// its beginning again with every read, so one without an end would cost it all its time.
+const MAX_LINE_BYTES: usize = 1 << 20;
 /// Bytes of an error's body that are read; only its code is looked at.
 const MAX_ERROR_BYTES: usize = 16 << 10;
 /// How long the end of a response may take to follow its `[DONE]`.
 const END_AFTER_DONE: Duration = Duration::from_millis(500);
 
-/// Stands in an error's text; what is behind the parser hands on texts only.
-pub(super) const TOO_LARGE: &str = "the response is larger than one may be";
+/// How a response is meant to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As lines of an event stream.
+    Events,
+    /// As one JSON value.
+    Whole,
+}
 
 struct Reading {
     inner: BoxStream<'static, reqwest::Result<Bytes>>,
+    form: Form,
     left: usize,
+    line: usize,
 }
 
-/// The response with at most [`MAX_RESPONSE_BYTES`], then an error that says [`TOO_LARGE`].
-pub(super) fn bounded(response: Response) -> Response {
+/// The response with at most [`MAX_RESPONSE_BYTES`], none of its lines above [`MAX_LINE_BYTES`] if it is read in lines;
+/// then it breaks.
+pub(super) fn bounded(response: Response, form: Form) -> Response {
     let (parts, body) = http::Response::from(response).into_parts();
     let inner = http_body_util::BodyDataStream::new(body).boxed();
-    let reading = Reading { inner, left: MAX_RESPONSE_BYTES };
+    let reading = Reading { inner, form, left: MAX_RESPONSE_BYTES, line: 0 };
     let stream = stream::unfold(Some(reading), |reading| async {
         let mut reading = reading?;
         match reading.next().await? {
@@ -48,14 +60,23 @@ impl Reading {
             Ok(bytes) => bytes,
             Err(error) => return Some(Err(io::Error::other(error.without_url()))),
         };
-        let Some(left) = self.left.checked_sub(bytes.len()) else {
-            return Some(Err(io::Error::other(TOO_LARGE)));
-        };
-        self.left = left;
+        if !self.has_room_for(&bytes) {
+            return Some(Err(io::Error::other("the response is larger than one may be")));
+        }
         if says_done(&bytes) {
             self.drain().await;
         }
         Some(Ok(bytes))
+    }
+
+    fn has_room_for(&mut self, bytes: &Bytes) -> bool {
+        self.line = match bytes.iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => bytes.len() - at - 1,
+            None => self.line + bytes.len(),
+        };
+        let fits = self.left.checked_sub(bytes.len());
+        self.left = fits.unwrap_or_default();
+        fits.is_some() && (self.form == Form::Whole || self.line <= MAX_LINE_BYTES)
     }
 
     /// Waits for the end of the response. The parser behind stops at `[DONE]` and drops the rest, and a connection whose

@@ -194,10 +194,18 @@ every_model! {
     }
 
     async fn more_text_than_an_answer_may_have_is_not_read(make: Make) {
-        let mebibyte = "x".repeat(1 << 20);
-        let (pieces, ending) = answer_to(make, stream((0..5).map(|_| text(&mebibyte)))).await;
-        assert_eq!(pieces.len(), 4);
+        let half_a_mebibyte = "x".repeat(1 << 19);
+        let (pieces, ending) = answer_to(make, stream((0..9).map(|_| text(&half_a_mebibyte)))).await;
+        assert_eq!(pieces.len(), 8);
         assert!(matches!(ending, Err(LlmError::Garbled(_))), "{ending:?}");
+    }
+
+    async fn a_line_without_an_end_is_not_read(make: Make) {
+        let some = Step::Send(format!("10000\r\n{}\r\n", "x".repeat(0x10000)));
+        let endless = [stream_head(), text("Hel")].into_iter().chain(std::iter::repeat_n(some, 20)).collect();
+        let (pieces, ending) = answer_to(make, endless).await;
+        assert_eq!(pieces, ["Hel"]);
+        assert!(matches!(ending, Err(LlmError::Broken(_))), "{ending:?}");
     }
 
     async fn a_dropped_stream_ends_the_upstream_request(make: Make) {
