@@ -19,8 +19,13 @@ const MAX_RESPONSE_BYTES: usize = 32 << 20;
 const MAX_LINE_BYTES: usize = 1 << 20;
 /// Bytes of an error's body that are read; only its code is looked at.
 const MAX_ERROR_BYTES: usize = 16 << 10;
+/// How long an error's body may take: its status is known already and matters more.
+const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the end of a response may take to follow its `[DONE]`.
 const END_AFTER_DONE: Duration = Duration::from_millis(500);
+
+/// The longest wait that is taken at its word; whoever asks for more is as good as gone, and clocks overflow.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// How a response is meant to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,17 +102,20 @@ fn says_done(bytes: &[u8]) -> bool {
         && (bytes.starts_with(DONE) || tail.windows(DONE.len() + 1).any(|w| w[0] == b'\n' && &w[1..] == DONE))
 }
 
-/// The beginning of an error's body; what does not come is not missed.
+/// The beginning of an error's body; what does not come, or not soon, is not missed.
 pub(super) async fn beginning(response: Response) -> Bytes {
     let mut stream = response.bytes_stream();
     let mut read = BytesMut::new();
-    while let Some(Ok(bytes)) = stream.next().await {
-        let room = MAX_ERROR_BYTES - read.len();
-        read.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        if read.len() == MAX_ERROR_BYTES {
-            break;
+    let reading = async {
+        while let Some(Ok(bytes)) = stream.next().await {
+            let room = MAX_ERROR_BYTES - read.len();
+            read.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            if read.len() == MAX_ERROR_BYTES {
+                break;
+            }
         }
-    }
+    };
+    let _late = tokio::time::timeout(ERROR_BODY_PATIENCE, reading).await;
     read.freeze()
 }
 
@@ -116,15 +124,13 @@ pub(super) async fn beginning(response: Response) -> Bytes {
 pub(super) fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let text =
         |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim);
-    let milliseconds = text("retry-after-ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
-    milliseconds.or_else(|| {
-        let after = text("retry-after")?;
-        let seconds = after.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        seconds.or_else(|| {
-            let date = OffsetDateTime::parse(after, &Rfc2822).ok()?;
-            Some(Duration::try_from(date - now).unwrap_or_default())
-        })
-    })
+    let milliseconds = || text("retry-after-ms")?.parse().ok().map(Duration::from_millis);
+    let seconds = || Duration::try_from_secs_f64(text("retry-after")?.parse().ok()?).ok();
+    let date = || {
+        let date = OffsetDateTime::parse(text("retry-after")?, &Rfc2822).ok()?;
+        Some(Duration::try_from(date - now).unwrap_or_default())
+    };
+    milliseconds().or_else(seconds).or_else(date).map(|wait| wait.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -150,6 +156,13 @@ mod tests {
         assert_eq!(after("retry-after", "Sun, 06 Nov 1994 08:48:37 GMT"), Some(Duration::ZERO));
         for nonsense in ["", "soon", "-1", "NaN", "inf", "1e400"] {
             assert_eq!(after("retry-after", nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_wait_of_ages_is_a_day() {
+        for ages in ["100000", "1e18", "Sun, 06 Nov 9994 08:49:37 GMT"] {
+            assert_eq!(after("retry-after", ages), Some(Duration::from_secs(86400)), "{ages}");
         }
     }
 

@@ -113,6 +113,12 @@ every_model! {
         }
     }
 
+    async fn an_error_whose_body_never_comes_is_known_by_its_status(make: Make) {
+        let head = Step::Send("HTTP/1.1 404 Not Found\r\ncontent-length: 99\r\n\r\n{".into());
+        let (_, error) = answer_to(make, vec![head, Step::Stall]).await;
+        assert!(matches!(error, Err(LlmError::Refused { status: 404 })), "{error:?}");
+    }
+
     async fn other_statuses_are_failed_or_refused(make: Make) {
         let (_, error) = answer_to(make, fault()).await;
         assert!(matches!(error, Err(LlmError::Failed { status: 500, retry_after: None })), "{error:?}");
