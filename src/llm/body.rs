@@ -14,24 +14,41 @@ use time::format_description::well_known::Rfc2822;
 /// Bytes of one response, framing included. A streamed token costs some 300 bytes of JSON, so this is 100,000 tokens:
 /// far above what fits into a turn's deadline, and it bounds what the parser behind may buffer.
 const MAX_RESPONSE_BYTES: usize = 32 << 20;
+/// Bytes of one line of an event stream: an answer of 200,000 tokens in one piece. The parser behind looks at a line from
+/// its beginning again with every read, so one without an end would cost it all its time.
+const MAX_LINE_BYTES: usize = 1 << 20;
 /// Bytes of an error's body that are read; only its code is looked at.
 const MAX_ERROR_BYTES: usize = 16 << 10;
+/// How long an error's body may take: its status is known already and matters more.
+const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the end of a response may take to follow its `[DONE]`.
 const END_AFTER_DONE: Duration = Duration::from_millis(500);
 
-/// Stands in an error's text; what is behind the parser hands on texts only.
-pub(super) const TOO_LARGE: &str = "the response is larger than one may be";
+/// The longest wait that is taken at its word; whoever asks for more is as good as gone, and clocks overflow.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// How a response is meant to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As lines of an event stream.
+    Events,
+    /// As one JSON value.
+    Whole,
+}
 
 struct Reading {
     inner: BoxStream<'static, reqwest::Result<Bytes>>,
+    form: Form,
     left: usize,
+    line: usize,
 }
 
-/// The response with at most [`MAX_RESPONSE_BYTES`], then an error that says [`TOO_LARGE`].
-pub(super) fn bounded(response: Response) -> Response {
+/// The response with at most [`MAX_RESPONSE_BYTES`], none of its lines above [`MAX_LINE_BYTES`] if it is read in lines;
+/// then it breaks.
+pub(super) fn bounded(response: Response, form: Form) -> Response {
     let (parts, body) = http::Response::from(response).into_parts();
     let inner = http_body_util::BodyDataStream::new(body).boxed();
-    let reading = Reading { inner, left: MAX_RESPONSE_BYTES };
+    let reading = Reading { inner, form, left: MAX_RESPONSE_BYTES, line: 0 };
     let stream = stream::unfold(Some(reading), |reading| async {
         let mut reading = reading?;
         match reading.next().await? {
@@ -48,14 +65,23 @@ impl Reading {
             Ok(bytes) => bytes,
             Err(error) => return Some(Err(io::Error::other(error.without_url()))),
         };
-        let Some(left) = self.left.checked_sub(bytes.len()) else {
-            return Some(Err(io::Error::other(TOO_LARGE)));
-        };
-        self.left = left;
+        if !self.has_room_for(&bytes) {
+            return Some(Err(io::Error::other("the response is larger than one may be")));
+        }
         if says_done(&bytes) {
             self.drain().await;
         }
         Some(Ok(bytes))
+    }
+
+    fn has_room_for(&mut self, bytes: &Bytes) -> bool {
+        self.line = match bytes.iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => bytes.len() - at - 1,
+            None => self.line + bytes.len(),
+        };
+        let fits = self.left.checked_sub(bytes.len());
+        self.left = fits.unwrap_or_default();
+        fits.is_some() && (self.form == Form::Whole || self.line <= MAX_LINE_BYTES)
     }
 
     /// Waits for the end of the response. The parser behind stops at `[DONE]` and drops the rest, and a connection whose
@@ -76,17 +102,20 @@ fn says_done(bytes: &[u8]) -> bool {
         && (bytes.starts_with(DONE) || tail.windows(DONE.len() + 1).any(|w| w[0] == b'\n' && &w[1..] == DONE))
 }
 
-/// The beginning of an error's body; what does not come is not missed.
+/// The beginning of an error's body; what does not come, or not soon, is not missed.
 pub(super) async fn beginning(response: Response) -> Bytes {
     let mut stream = response.bytes_stream();
     let mut read = BytesMut::new();
-    while let Some(Ok(bytes)) = stream.next().await {
-        let room = MAX_ERROR_BYTES - read.len();
-        read.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        if read.len() == MAX_ERROR_BYTES {
-            break;
+    let reading = async {
+        while let Some(Ok(bytes)) = stream.next().await {
+            let room = MAX_ERROR_BYTES - read.len();
+            read.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            if read.len() == MAX_ERROR_BYTES {
+                break;
+            }
         }
-    }
+    };
+    let _late = tokio::time::timeout(ERROR_BODY_PATIENCE, reading).await;
     read.freeze()
 }
 
@@ -95,15 +124,13 @@ pub(super) async fn beginning(response: Response) -> Bytes {
 pub(super) fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let text =
         |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim);
-    let milliseconds = text("retry-after-ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
-    milliseconds.or_else(|| {
-        let after = text("retry-after")?;
-        let seconds = after.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        seconds.or_else(|| {
-            let date = OffsetDateTime::parse(after, &Rfc2822).ok()?;
-            Some(Duration::try_from(date - now).unwrap_or_default())
-        })
-    })
+    let milliseconds = || text("retry-after-ms")?.parse().ok().map(Duration::from_millis);
+    let seconds = || Duration::try_from_secs_f64(text("retry-after")?.parse().ok()?).ok();
+    let date = || {
+        let date = OffsetDateTime::parse(text("retry-after")?, &Rfc2822).ok()?;
+        Some(Duration::try_from(date - now).unwrap_or_default())
+    };
+    milliseconds().or_else(seconds).or_else(date).map(|wait| wait.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -129,6 +156,13 @@ mod tests {
         assert_eq!(after("retry-after", "Sun, 06 Nov 1994 08:48:37 GMT"), Some(Duration::ZERO));
         for nonsense in ["", "soon", "-1", "NaN", "inf", "1e400"] {
             assert_eq!(after("retry-after", nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_wait_of_ages_is_a_day() {
+        for ages in ["100000", "1e18", "Sun, 06 Nov 9994 08:49:37 GMT"] {
+            assert_eq!(after("retry-after", ages), Some(Duration::from_secs(86400)), "{ages}");
         }
     }
 

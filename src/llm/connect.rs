@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::http_client::http_client;
 use super::{Endpoint, OpenAiModel, Upstream, Upstreams};
@@ -60,6 +60,9 @@ pub fn connect(
             .map_err(|reason| ConnectError::Wrong { upstream: name.clone(), reason })?;
         let chat = Arc::new(OpenAiModel::new(&name, endpoint, model.clone(), http.clone(), settings));
         upstreams.push(Upstream { name, default_model: model, chat });
+    }
+    if simulated {
+        warn!(event = "simulator_in_use", "no model is configured: the built-in simulator answers");
     }
     metrics.model.simulator_in_use.set(&(), simulated.into());
     info!(

@@ -126,3 +126,28 @@ impl From<&LlmError> for ModelOutcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_told_one_of_three_things_and_a_503_says_when_to_come_back() {
+        let hour = Some(Duration::from_secs(3600));
+        let told = [
+            (LlmError::Slow(SOON), 504, None),
+            (LlmError::Throttled { retry_after: None }, 503, Some(SOON)),
+            (LlmError::Throttled { retry_after: hour }, 503, hour),
+            (LlmError::Open { retry_after: SOON }, 503, Some(SOON)),
+            (LlmError::Failed { status: 500, retry_after: None }, 503, Some(SOON)),
+            (LlmError::Broken("refused".into()), 503, Some(SOON)),
+            (LlmError::Refused { status: 401 }, 502, None),
+            (LlmError::Cut, 502, None),
+            (LlmError::Garbled("no"), 502, None),
+        ];
+        for (error, status, wait) in told {
+            let failure = error.failure();
+            assert_eq!((failure.code.status(), failure.retry_after), (status, wait), "{error}");
+        }
+    }
+}

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_openai::Client;
 use async_openai::error::OpenAIError;
-use async_openai::middleware::{HttpRequestFactory, ReqwestService};
+use async_openai::middleware::HttpRequestFactory;
 use async_openai::traits::RequestOptionsBuilder as _;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
@@ -24,6 +24,7 @@ use super::{Answer, ChatModel, ChunkStream, Ending, LlmError, ModelRequest, body
 use crate::config;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const EVENT_STREAM: &str = "text/event-stream";
 
 /// Where an upstream is and how it is addressed. Its `Debug` shows neither key nor address.
 #[derive(Clone)]
@@ -104,7 +105,7 @@ impl OpenAiModel {
         settings: &config::Llm,
     ) -> Self {
         let token_limit = endpoint.token_limit;
-        let once = Once { name: name.to_owned(), inner: ReqwestService::new(http.clone()) };
+        let once = Once { name: name.to_owned(), http: http.clone() };
         Self {
             name: name.to_owned(),
             client: Client::build(http, endpoint).with_http_service(once),
@@ -131,7 +132,7 @@ impl ChatModel for OpenAiModel {
         let asked = Instant::now();
         let patience = Patience { first_token: self.first_token, gap: self.gap, deadline: request.deadline };
         let until = patience.until(asked, patience.first_token);
-        let chat = self.chat(&request)?;
+        let chat = self.chat(&request)?.header(ACCEPT, EVENT_STREAM).map_err(read_error)?;
         let asking = chat.create_stream_byot::<_, wire::Response>(self.body(&request, true));
         let responses = within(asked, until, asking).await?;
         let responses = responses.map(|response| response.map_err(read_error)).boxed();
@@ -179,11 +180,8 @@ fn read_error(error: OpenAIError) -> LlmError {
             Ok(error) => *error,
             Err(other) => LlmError::Broken(other),
         },
-        OpenAIError::Reqwest(error) if says_too_large(&error) => LlmError::Garbled(body::TOO_LARGE),
         OpenAIError::Reqwest(error) => LlmError::Broken(error.without_url().into()),
-        OpenAIError::StreamError(error) if error.to_string().contains(body::TOO_LARGE) => {
-            LlmError::Garbled(body::TOO_LARGE)
-        }
+        // Its text may be a part of the answer.
         OpenAIError::StreamError(_) => LlmError::Broken("the stream broke".into()),
         OpenAIError::JSONDeserialize(..) => LlmError::Garbled("not JSON of the expected form"),
         OpenAIError::InvalidArgument(_) => LlmError::Garbled("the request could not be written"),
@@ -194,17 +192,12 @@ fn read_error(error: OpenAIError) -> LlmError {
     }
 }
 
-fn says_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.into_iter().any(|error| error.to_string() == body::TOO_LARGE)
-}
-
 /// One attempt. Where async-openai's own service tries again and forgets what it was told, this one keeps the status and
 /// when to come back, and bounds the body.
 #[derive(Clone)]
 struct Once {
     name: String,
-    inner: ReqwestService,
+    http: reqwest::Client,
 }
 
 impl Service<HttpRequestFactory> for Once {
@@ -212,18 +205,20 @@ impl Service<HttpRequestFactory> for Once {
     type Error = OpenAIError;
     type Future = BoxFuture<'static, Result<reqwest::Response, OpenAIError>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), OpenAIError>> {
-        self.inner.poll_ready(context)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), OpenAIError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: HttpRequestFactory) -> Self::Future {
-        let (asking, upstream) = (self.inner.call(request), self.name.clone());
+        let Self { name, http } = self.clone();
         Box::pin(async move {
-            let response = asking.await?;
-            if response.status().is_success() {
-                return Ok(body::bounded(response));
+            let request = request.build().await?;
+            let streamed = request.headers().get(ACCEPT).is_some_and(|accept| accept == EVENT_STREAM);
+            let response = http.execute(request).await?;
+            if !response.status().is_success() {
+                return Err(OpenAIError::Boxed(Box::new(refusal(&name, response).await)));
             }
-            Err(OpenAIError::Boxed(Box::new(refusal(&upstream, response).await)))
+            Ok(body::bounded(response, if streamed { body::Form::Events } else { body::Form::Whole }))
         })
     }
 }

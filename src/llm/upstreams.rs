@@ -92,8 +92,8 @@ impl Upstreams {
     {
         let mut asked = vec![Asked::default(); self.places.len()];
         let mut admitted = self.admit(&asked).ok_or_else(|| self.all_open(request))?;
-        let mut cause = request.cause;
-        for attempt in 1.. {
+        let (mut cause, mut attempt) = (request.cause, 1);
+        loop {
             let (at, permit) = admitted;
             let (place, labels) = (&self.places[at], self.labels(at, request, cause));
             let call = Call::begin(self.metrics.clone(), labels, permit, request.deadline);
@@ -107,20 +107,17 @@ impl Upstreams {
             let Some(next) = self.next(&mut asked, attempt, &error, request.deadline).await else {
                 return Err(error);
             };
-            admitted = next;
-            cause = ModelCause::Retry;
             let reason = ModelOutcome::from(&error);
             self.metrics.model.retries.inc(&(reason,));
-            let upstream = place.upstream.name.as_str();
+            let (upstream, reason) = (place.upstream.name.as_str(), reason.as_label());
             info!(
                 event = "model_retried",
-                upstream,
-                attempt,
-                reason = reason.as_label(),
-                "an attempt failed"
+                upstream, attempt, reason, "an attempt failed and another follows"
             );
+            admitted = next;
+            cause = ModelCause::Retry;
+            attempt += 1;
         }
-        Err(LlmError::Cut)
     }
 
     /// Where to go after attempt number `ended`, once it is time.

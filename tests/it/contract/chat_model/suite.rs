@@ -113,6 +113,12 @@ every_model! {
         }
     }
 
+    async fn an_error_whose_body_never_comes_is_known_by_its_status(make: Make) {
+        let head = Step::Send("HTTP/1.1 404 Not Found\r\ncontent-length: 99\r\n\r\n{".into());
+        let (_, error) = answer_to(make, vec![head, Step::Stall]).await;
+        assert!(matches!(error, Err(LlmError::Refused { status: 404 })), "{error:?}");
+    }
+
     async fn other_statuses_are_failed_or_refused(make: Make) {
         let (_, error) = answer_to(make, fault()).await;
         assert!(matches!(error, Err(LlmError::Failed { status: 500, retry_after: None })), "{error:?}");
@@ -194,10 +200,18 @@ every_model! {
     }
 
     async fn more_text_than_an_answer_may_have_is_not_read(make: Make) {
-        let mebibyte = "x".repeat(1 << 20);
-        let (pieces, ending) = answer_to(make, stream((0..5).map(|_| text(&mebibyte)))).await;
-        assert_eq!(pieces.len(), 4);
+        let half_a_mebibyte = "x".repeat(1 << 19);
+        let (pieces, ending) = answer_to(make, stream((0..9).map(|_| text(&half_a_mebibyte)))).await;
+        assert_eq!(pieces.len(), 8);
         assert!(matches!(ending, Err(LlmError::Garbled(_))), "{ending:?}");
+    }
+
+    async fn a_line_without_an_end_is_not_read(make: Make) {
+        let some = Step::Send(format!("10000\r\n{}\r\n", "x".repeat(0x10000)));
+        let endless = [stream_head(), text("Hel")].into_iter().chain(std::iter::repeat_n(some, 20)).collect();
+        let (pieces, ending) = answer_to(make, endless).await;
+        assert_eq!(pieces, ["Hel"]);
+        assert!(matches!(ending, Err(LlmError::Broken(_))), "{ending:?}");
     }
 
     async fn a_dropped_stream_ends_the_upstream_request(make: Make) {
