@@ -21,6 +21,7 @@ mod settings;
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tracing::info;
@@ -58,12 +59,18 @@ impl Simulator {
     }
 }
 
-/// Runs a simulator alone, where the settings say, until `shutdown` closes and its answers have ended.
+/// How long answers may take to end after a stop; a stalled one never does.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs a simulator alone, where the settings say, until `shutdown` closes and its answers have ended, or 5 s later.
 pub async fn run(settings: &config::Simulator, shutdown: Shutdown) -> io::Result<()> {
     let listener = TcpListener::bind(settings.listen).await?;
     let simulator = Simulator::start(Settings::from(settings), listener, &shutdown)?;
     info!(event = "simulator_started", base_url = simulator.base_url(), "simulator listening");
     shutdown.closing().cancelled().await;
-    shutdown.ended().await;
+    if tokio::time::timeout(GRACE, shutdown.ended()).await.is_err() {
+        shutdown.hard().cancel();
+        shutdown.ended().await;
+    }
     Ok(())
 }

@@ -26,13 +26,21 @@ pub(super) fn tokens(count: usize, dice: &mut Dice) -> Vec<String> {
         tokens.extend(sentence(dice, tokens.is_empty()));
     }
     tokens.truncate(count);
+    finish(&mut tokens, dice);
+    tokens
+}
+
+/// Makes the end an end: no sentence stops after "every".
+fn finish(tokens: &mut [String], dice: &mut Dice) {
     if let Some(last) = tokens.last_mut()
         && !last.ends_with('.')
     {
         last.truncate(last.trim_end_matches(',').len());
+        if [DETERMINERS, QUALITIES, LINKS].iter().any(|words| words.contains(&last.trim_start())) {
+            *last = format!(" {}", dice.one_of(THINGS));
+        }
         last.push('.');
     }
-    tokens
 }
 
 fn sentence(dice: &mut Dice, first: bool) -> Vec<String> {

@@ -71,7 +71,8 @@ impl Settings {
             Some(part) => texts.clone().any(|text| text.contains(part.as_str())),
             None => true,
         };
-        let Some(at) = self.rules.iter().position(fits) else { return Rule::default() };
+        let due = |rule: &Rule| rule.times != Some(0) && fits(rule);
+        let Some(at) = self.rules.iter().position(due) else { return Rule::default() };
         let rule = self.rules[at].clone();
         match &mut self.rules[at].times {
             Some(left @ 2..) => *left -= 1,

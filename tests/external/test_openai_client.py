@@ -45,7 +45,7 @@ def test_its_faults_are_the_clients_own_errors(simulator):
 
     client, address = simulator
     settings = f"http://{address}/simulator/settings"
-    httpx.put(settings, json={"fault": {"kind": "rate_limited", "retry_after_s": 7}, "times": 1}).raise_for_status()
+    httpx.put(settings, json={"rules": [{"fault": {"rate_limited": {"retry_after_s": 7}}, "times": 1}]}).raise_for_status()
     with pytest.raises(openai.RateLimitError) as caught:
         client.chat.completions.create(model="simulator", messages=ASK)
     assert caught.value.response.headers["retry-after"] == "7"

@@ -372,3 +372,12 @@ async fn a_stop_lets_running_answers_end_and_does_not_wait_for_idle_connections(
     assert_eq!(streamed_text(&events(&running.text().await.unwrap())), "one two");
     tokio::time::timeout(PATIENCE, client.shutdown.ended()).await.expect("ends at once");
 }
+
+#[tokio::test]
+async fn alone_it_ends_at_a_stop_even_with_nobody_asking() {
+    let settings = Config::default().simulator;
+    let shutdown = Shutdown::new();
+    shutdown.closing().cancel();
+    let run = polylogue::simulator::run(&settings, shutdown);
+    tokio::time::timeout(PATIENCE, run).await.expect("ends at once").unwrap();
+}
