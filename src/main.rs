@@ -68,6 +68,7 @@ async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
 fn prepare(settings: &Effective, replica: &str) -> Result<(Telemetry, Shutdown), Failure> {
     let telemetry = telemetry::init(&settings.config.telemetry, replica)
         .map_err(|error| Failure::Unavailable(error.to_string()))?;
+    telemetry::log_panics();
     for warning in &settings.warnings {
         tracing::warn!(event = "configuration_warning", warning, "the configuration is odd");
     }

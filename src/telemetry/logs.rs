@@ -11,7 +11,6 @@ use tracing_subscriber::{Layer as _, fmt};
 
 use super::lines::Lines;
 use super::output::Output;
-use super::panics;
 use crate::config::{LogFormat, Telemetry as Settings};
 
 /// Dependencies whose lines hold what a client or model said, or headers with keys; no filter can turn them on.
@@ -68,8 +67,8 @@ pub fn init(settings: &Settings, replica: &str) -> Result<Telemetry, InitError> 
     } else {
         registry.with(Lines::new(replica, output.clone()).boxed()).try_init()
     };
-    if first.is_ok() {
-        panics::log_them();
+    if first.is_err() {
+        tracing::debug!("this process logs already");
     }
     Ok(Telemetry { output })
 }
@@ -79,4 +78,18 @@ fn silence() -> FilterFn {
         let library = metadata.target().split("::").next().unwrap_or_default();
         !NEVER.contains(&library)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_service_in_one_process_may_start_logging_too() {
+        let settings = Settings { log_format: LogFormat::Json, log_filter: "off".into() };
+        let first = init(&settings, "one").unwrap();
+        let second = init(&settings, "two").unwrap();
+        first.flush();
+        second.flush();
+    }
 }

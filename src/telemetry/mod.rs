@@ -7,3 +7,4 @@ mod output;
 mod panics;
 
 pub use logs::{InitError, Telemetry, init};
+pub use panics::log_panics;

@@ -3,8 +3,8 @@
 use std::panic::{PanicHookInfo, set_hook};
 
 /// From here on a panic is one log line that says where; what it says is shown at debug only, because it may
-/// hold what a user wrote.
-pub(super) fn log_them() {
+/// hold what a user wrote. For the program; tests want to see what a panic says.
+pub fn log_panics() {
     set_hook(Box::new(log));
 }
 

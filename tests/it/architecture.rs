@@ -48,6 +48,8 @@ struct Source {
     text: String,
     /// Without comments, which may name what they explain.
     code: String,
+    /// Without the tests either, which may build what they need.
+    product: String,
 }
 
 impl Source {
@@ -57,20 +59,24 @@ impl Source {
         let path = path.strip_prefix(root).unwrap().to_owned();
         let module = path.iter().nth(1).unwrap().to_string_lossy();
         let module = module.trim_end_matches(".rs").to_owned();
-        Self { code: code.join("\n"), path, module, text }
+        let code = code.join("\n");
+        let product = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let product = if path.ends_with("tests.rs") { String::new() } else { product.to_owned() };
+        Self { path, module, text, code, product }
     }
 
     /// The identifiers that follow `prefix` where it begins a word, also within braces.
     fn after(&self, prefix: &str) -> BTreeSet<String> {
-        let places = self.code.match_indices(prefix).filter(|(place, _)| begins_word(&self.code[..*place]));
-        let rests = places.map(|(place, _)| &self.code[place + prefix.len()..]);
+        let places =
+            self.product.match_indices(prefix).filter(|(place, _)| begins_word(&self.product[..*place]));
+        let rests = places.map(|(place, _)| &self.product[place + prefix.len()..]);
         rests.flat_map(first_names).collect()
     }
 
     /// Whether the code uses a crate of this name; our own module may have the same name.
     fn uses_crate(&self, name: &str) -> bool {
         let path = format!("{name}::");
-        let mut places = self.code.match_indices(&path).map(|(place, _)| &self.code[..place]);
+        let mut places = self.product.match_indices(&path).map(|(place, _)| &self.product[..place]);
         places.any(|before| begins_word(before) && !before.ends_with("::"))
     }
 }
@@ -164,8 +170,8 @@ fn only_the_composition_root_names_adapters() {
     let mut wrong = Vec::new();
     for source in sources.iter().filter(|source| source.module != "app") {
         for (name, _) in adapters.iter().filter(|(_, module)| **module != source.module) {
-            let used = source.code.match_indices(name.as_str()).any(|(place, _)| {
-                begins_word(&source.code[..place]) && name_at(&source.code[place..]) == *name
+            let used = source.product.match_indices(name.as_str()).any(|(place, _)| {
+                begins_word(&source.product[..place]) && name_at(&source.product[place..]) == *name
             });
             if used {
                 wrong.push(format!("{} names {name}", source.path.display()));
@@ -198,7 +204,7 @@ fn only_main_reads_the_environment() {
     let mut wrong = Vec::new();
     for source in sources_below("src").iter().filter(|source| source.module != "main") {
         for call in ["env::var", "env::args", "env::set_var", "env::remove_var", "env::current_dir"] {
-            if source.code.contains(call) {
+            if source.product.contains(call) {
                 wrong.push(format!("{} calls {call}", source.path.display()));
             }
         }
@@ -210,8 +216,7 @@ fn only_main_reads_the_environment() {
 fn every_task_has_an_owner() {
     let mut wrong = Vec::new();
     for source in sources_below("src") {
-        let product = source.code.split("#[cfg(test)]").next().unwrap_or_default();
-        if product.contains("tokio::spawn(") && source.module != "shutdown" {
+        if source.product.contains("tokio::spawn(") && source.module != "shutdown" {
             wrong.push(source.path.display().to_string());
         }
     }
@@ -263,4 +268,19 @@ fn an_exception_from_a_lint_is_expected_and_has_a_reason() {
         }
     }
     none(wrong, "#[expect(lint, reason = \"…\")]");
+}
+
+#[test]
+fn these_checks_see_what_they_look_for() {
+    let code = "use crate::{chat::{Turn, x}, words};\nuse crate::llm::Model;\nlet y = redis::Client; // crate::graph\n";
+    let source = Source {
+        path: "src/x.rs".into(),
+        module: "x".into(),
+        text: code.into(),
+        code: code.into(),
+        product: code.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect(),
+    };
+    assert_eq!(source.after("crate::").into_iter().collect::<Vec<_>>(), ["chat", "llm", "words"]);
+    assert!(source.uses_crate("redis") && !source.uses_crate("llm") && !source.uses_crate("dis"));
+    assert!(!arrows("limits").contains("http") && arrows("chat").contains("words"));
 }
