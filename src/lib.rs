@@ -3,9 +3,12 @@
 //! Arrows: `main → app → http → {connections, chat} → {graph, llm, turnlog, memory, limits, fleet, flags}`.
 //! `words`, `config`, `telemetry`, `resilience` and `shutdown` may be named by everyone and name none of the others.
 
+pub mod app;
 pub mod chat;
+pub mod cli;
 pub mod config;
 pub mod connections;
+pub mod exit;
 pub mod flags;
 pub mod fleet;
 pub mod graph;

@@ -1,3 +1,78 @@
-//! The command line: parses flags, then hands over.
+//! CLI → config → telemetry → app → exit code.
 
-fn main() {}
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use polylogue::app;
+use polylogue::cli::{Cli, Task, healthcheck};
+use polylogue::config::Effective;
+use polylogue::exit::Failure;
+use polylogue::shutdown::Shutdown;
+use polylogue::telemetry::{self, Telemetry};
+use polylogue::words::ReplicaId;
+use tokio::runtime::Runtime;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long threads that block (a name lookup) may hold the end of the process.
+const BLOCKED_LIMIT: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    match catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(Failure::Bug)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_said() {
+                let _ = writeln!(std::io::stderr(), "{failure}");
+            }
+            failure.into()
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let Some(cli) = Cli::read(std::env::args_os())? else { return Ok(()) };
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    match cli.begin(environment)? {
+        Task::Serve(settings) => within_runtime(serve(*settings)),
+        Task::SimulateLlm(settings) => within_runtime(simulate_llm(*settings)),
+        Task::Healthcheck(url) => within_runtime(healthcheck(&url)),
+        Task::Done => Ok(()),
+    }
+}
+
+fn within_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = Runtime::new().map_err(|error| Failure::Unavailable(format!("threads: {error}")))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(BLOCKED_LIMIT);
+    result
+}
+
+async fn serve(settings: Effective) -> Result<(), Failure> {
+    let replica = ReplicaId::random();
+    let (_telemetry, shutdown) = prepare(&settings, replica.as_str())?;
+    tokio::select! {
+        result = Box::pin(app::serve(settings.config, replica, shutdown.clone())) => result,
+        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
+    }
+}
+
+async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
+    let (_telemetry, shutdown) = prepare(&settings, "simulator")?;
+    app::simulate_llm(settings.config.simulator, shutdown).await
+}
+
+fn prepare(settings: &Effective, replica: &str) -> Result<(Telemetry, Shutdown), Failure> {
+    let telemetry = telemetry::init(&settings.config.telemetry, replica)
+        .map_err(|error| Failure::Unavailable(error.to_string()))?;
+    telemetry::log_panics();
+    for warning in &settings.warnings {
+        tracing::warn!(event = "configuration_warning", warning, "the configuration is odd");
+    }
+    let shutdown =
+        Shutdown::on_signals().map_err(|error| Failure::Unavailable(format!("signals: {error}")))?;
+    Ok((telemetry, shutdown))
+}

@@ -55,10 +55,13 @@ impl Reading<'_> {
     fn entry(&mut self, key: Key, value: Value) {
         match self.schema.slot(&key) {
             None => self.problem(unknown(self.schema, &key)),
-            Some(Slot::Section) => match value {
-                Value::Table(inner) => self.table(inner, &key),
-                _ => self.problem(format!("{key} is a section, not a key")),
-            },
+            Some(Slot::Section) => {
+                if let Value::Table(inner) = value {
+                    self.table(inner, &key);
+                } else {
+                    self.problem(format!("{key} is a section, not a key"));
+                }
+            }
             Some(Slot::Upstreams) => self.upstreams(key, value),
             Some(Slot::Value(_) | Slot::Secret) => self.leaf(key, value),
             Some(Slot::SecretFile(secret)) => self.secret_file(secret, &value),
@@ -82,9 +85,10 @@ impl Reading<'_> {
         let mut upstreams = Vec::new();
         for (place, item) in items.into_iter().enumerate() {
             let name = Key::dotted(&format!("{key}[{place}]"));
-            match item {
-                Value::Table(table) => upstreams.extend(self.upstream(&name, table).map(Value::Table)),
-                _ => self.problem(format!("{}: must be a section", name.0.join("."))),
+            if let Value::Table(table) = item {
+                upstreams.extend(self.upstream(&name, table).map(Value::Table));
+            } else {
+                self.problem(format!("{}: must be a section", name.0.join(".")));
             }
         }
         self.leaf(key, Value::Array(upstreams));

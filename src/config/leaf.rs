@@ -38,7 +38,7 @@ impl Key {
 
     /// Reads a key as TOML writes it, quotes included: `limits.routes."POST /api/v1/chat"`.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.contains(['\n', '\r', '[']) {
+        if text.contains(['\n', '\r', '[', '=']) {
             return None;
         }
         let mut table: Table = toml::from_str(&format!("{text} = true")).ok()?;
@@ -46,10 +46,10 @@ impl Key {
         loop {
             let (part, value) = table.into_iter().next()?;
             parts.push(part);
-            match value {
-                Value::Table(inner) if inner.len() == 1 => table = inner,
-                value => return (value == Value::Boolean(true)).then_some(Self(parts)),
-            }
+            let Value::Table(inner) = value else {
+                return (value == Value::Boolean(true)).then_some(Self(parts));
+            };
+            table = inner;
         }
     }
 

@@ -88,11 +88,8 @@ impl Group<'_> {
         for (key, value) in self.lines.iter().flat_map(|line| settings(line, section)) {
             keys.push(format!("`{key}`"));
             defaults.push(format!("`{value}`"));
-            variables.push(match value {
-                Value::Table(_) => "–".to_owned(),
-                _ if key == Key::dotted("llm.upstreams") => "–".to_owned(),
-                _ => format!("`{}`", variable(&key)),
-            });
+            let in_file_only = value.is_table() || key == Key::dotted("llm.upstreams");
+            variables.push(if in_file_only { "–".to_owned() } else { format!("`{}`", variable(&key)) });
         }
         let columns = [keys.join("<br>"), defaults.join("<br>"), variables.join("<br>"), self.meaning()];
         format!("| {} |\n", columns.join(" | "))
@@ -120,11 +117,11 @@ fn settings(line: &str, section: &Key) -> Vec<(Key, Value)> {
     let mut settings = Vec::new();
     for (name, value) in table {
         let key = section.child(&name);
-        match value {
-            Value::Table(inner) if !inner.is_empty() => {
-                settings.extend(inner.into_iter().map(|(name, value)| (key.child(&name), value)));
+        match value.as_table().filter(|inner| !inner.is_empty()) {
+            Some(inner) => {
+                settings.extend(inner.iter().map(|(name, value)| (key.child(name), value.clone())));
             }
-            value => settings.push((key, value)),
+            None => settings.push((key, value)),
         }
     }
     settings

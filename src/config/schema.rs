@@ -64,10 +64,8 @@ impl Schema {
         if let Some(secret) = name.strip_suffix("_file").filter(|secret| SECRETS.contains(secret)) {
             return Some(Slot::SecretFile(Key::dotted(secret)));
         }
-        match key.find(&self.defaults)? {
-            Value::Table(_) => Some(Slot::Section),
-            value => Some(Slot::Value(value)),
-        }
+        let value = key.find(&self.defaults)?;
+        Some(if value.is_table() { Slot::Section } else { Slot::Value(value) })
     }
 
     /// The existing key most like `key`, if any is like it.

@@ -21,7 +21,7 @@ impl Effective {
         let (sections, values): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| is_section(value));
         if !key.0.is_empty() && (!values.is_empty() || sections.is_empty()) {
             // Writing to a String cannot fail.
-            let _ = write!(out, "{}[{key}]\n", if out.is_empty() { "" } else { "\n" });
+            let _ = writeln!(out, "{}[{key}]", if out.is_empty() { "" } else { "\n" });
         }
         for (name, value) in values {
             self.line(&key.child(name), value, out);
@@ -33,25 +33,25 @@ impl Effective {
 
     fn line(&self, key: &Key, value: &Value, out: &mut String) {
         let name = Key(key.0.iter().skip(key.0.len() - 1).cloned().collect());
-        let origin = self.origins.get(key).map(|origin| format!("  # {origin}")).unwrap_or_default();
-        let _ = writeln!(out, "{name} = {value}{}", origin.replace(['\n', '\r'], " "));
+        let _ = writeln!(out, "{name} = {value}{}", self.origin(key));
     }
 
     fn subsection(&self, key: &Key, value: &Value, out: &mut String) {
-        match value {
-            Value::Table(table) => self.section(table, key, out),
-            Value::Array(items) => {
-                for table in items.iter().filter_map(Value::as_table) {
-                    let origin =
-                        self.origins.get(key).map(|origin| format!("  # {origin}")).unwrap_or_default();
-                    let _ = writeln!(out, "\n[[{key}]]{}", origin.replace(['\n', '\r'], " "));
-                    for (name, value) in table {
-                        let _ = writeln!(out, "{} = {value}", Key(vec![name.clone()]));
-                    }
-                }
-            }
-            _ => {}
+        if let Value::Table(table) = value {
+            return self.section(table, key, out);
         }
+        for table in value.as_array().into_iter().flatten().filter_map(Value::as_table) {
+            let _ = writeln!(out, "\n[[{key}]]{}", self.origin(key));
+            for (name, value) in table {
+                let _ = writeln!(out, "{} = {value}", Key(vec![name.clone()]));
+            }
+        }
+    }
+
+    /// Where the value was given, as a comment; nothing for a default.
+    fn origin(&self, key: &Key) -> String {
+        let origin = self.origins.get(key).map(|origin| format!("  # {origin}"));
+        origin.unwrap_or_default().replace(['\n', '\r'], " ")
     }
 }
 

@@ -5,7 +5,7 @@ mod signals;
 
 use std::future::Future;
 
-pub use sequence::{Sequence, Timing, phase};
+pub use sequence::{Closing, Sequence, Timing, phase};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;

@@ -107,9 +107,21 @@ pub async fn phase<T>(name: &'static str, limit: Duration, work: impl Future<Out
 fn log(name: &'static str, began: Instant, done: bool) {
     let duration_ms = began.elapsed().as_millis() as u64;
     if done {
-        tracing::info!(event = "shutdown_phase", phase = name, duration_ms, done, "a phase of the stop has ended");
+        tracing::info!(
+            event = "shutdown_phase",
+            phase = name,
+            duration_ms,
+            done,
+            "a phase of the stop has ended"
+        );
     } else {
-        tracing::warn!(event = "shutdown_phase", phase = name, duration_ms, done, "a phase of the stop was cut off");
+        tracing::warn!(
+            event = "shutdown_phase",
+            phase = name,
+            duration_ms,
+            done,
+            "a phase of the stop was cut off"
+        );
     }
 }
 

@@ -9,6 +9,9 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, 
 
 /// One value of a label.
 pub trait Label {
+    /// How many values there are; `None` if they are names known only when the process starts.
+    const COUNT: Option<usize>;
+
     /// The value as it is exported.
     fn as_label(&self) -> &str;
 }
@@ -24,6 +27,8 @@ impl From<&str> for Name {
 }
 
 impl Label for Name {
+    const COUNT: Option<usize> = None;
+
     fn as_label(&self) -> &str {
         &self.0
     }
@@ -224,6 +229,21 @@ macro_rules! family {
             $( #[doc = $help] pub $field: $kind<($($($value,)*)?)>, )*
         }
 
+        #[cfg(test)]
+        impl $family {
+            /// Every metric of the family with what multiplies its series.
+            pub(super) const SHAPES: &'static [$crate::telemetry::metrics::series::Shape] = &[$(
+                $crate::telemetry::metrics::series::Shape {
+                    name: $name,
+                    buckets: family!(@buckets $($buckets)?),
+                    labels: &[$($((
+                        stringify!($label),
+                        <$value as $crate::telemetry::metrics::family::Label>::COUNT,
+                    )),*)?],
+                },
+            )*];
+        }
+
         impl $family {
             pub(super) fn register(registry: &prometheus::Registry) -> Self {
                 Self {
@@ -253,6 +273,8 @@ macro_rules! label {
         }
 
         impl $crate::telemetry::metrics::family::Label for $name {
+            const COUNT: Option<usize> = Some(Self::ALL.len());
+
             fn as_label(&self) -> &str {
                 match self { $(Self::$variant => $text),* }
             }

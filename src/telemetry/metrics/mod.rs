@@ -5,6 +5,8 @@ mod edge;
 mod family;
 mod labels;
 mod model;
+#[cfg(test)]
+mod series;
 mod state;
 mod turns;
 
@@ -12,14 +14,25 @@ pub use edge::{Connections, Http, RateLimit, Sse, WebSocket};
 pub use family::{Counter, Gauge, Held, Histogram, Label, Labels, Name};
 pub use labels::*;
 pub use model::{Breakers, Model, Routing};
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 pub use state::{Leases, Memory, Process, TurnLog};
 pub use turns::Turns;
+
+use super::output::DROPPED;
+
+/// The commit this program was built from, as the build said.
+pub const REVISION: &str = match option_env!("POLYLOGUE_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
 
 /// All families of one process. Made once; two servers in one process have two.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// `process_*`, which carry no prefix: dashboards of every language know them by these names.
+    bare: Registry,
     /// Requests.
     pub http: Http,
     /// TCP connections.
@@ -54,6 +67,11 @@ impl Metrics {
     pub fn new() -> Self {
         let registry =
             Registry::new_custom(Some("polylogue".into()), None).expect("the prefix is a metric name");
+        registry.register(Box::new(DROPPED.clone())).expect("a new metric");
+        let bare = Registry::new();
+        bare.register(Box::new(ProcessCollector::for_self())).expect("a new metric");
+        let process = Process::register(&registry);
+        process.build_info.set(&(env!("CARGO_PKG_VERSION").into(), REVISION.into()), 1);
         Self {
             http: Http::register(&registry),
             connections: Connections::register(&registry),
@@ -67,14 +85,28 @@ impl Metrics {
             memory: Memory::register(&registry),
             turn_log: TurnLog::register(&registry),
             leases: Leases::register(&registry),
-            process: Process::register(&registry),
+            process,
             registry,
+            bare,
         }
     }
 
     /// Everything in Prometheus' text format 0.0.4.
     pub fn render(&self) -> String {
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+        self.look_at_runtime();
+        let encoder = TextEncoder::new();
+        let mut text = encoder.encode_to_string(&self.registry.gather()).unwrap_or_default();
+        text.push_str(&encoder.encode_to_string(&self.bare.gather()).unwrap_or_default());
+        text
+    }
+
+    /// What is true of the runtime at this moment; nothing outside of one.
+    fn look_at_runtime(&self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (runtime, process) = (runtime.metrics(), &self.process);
+        process.tokio_workers.set(&(), runtime.num_workers() as i64);
+        process.tokio_alive_tasks.set(&(), runtime.num_alive_tasks() as i64);
+        process.tokio_global_queue_depth.set(&(), runtime.global_queue_depth() as i64);
     }
 }
 
@@ -99,5 +131,19 @@ mod tests {
             text.contains("polylogue_replies_total{outcome=\"completed\",persona=\"historian\"} 1"),
             "{text}"
         );
+    }
+
+    #[tokio::test]
+    async fn the_process_and_its_runtime_are_measured() {
+        let text = Metrics::new().render();
+        for name in [
+            "\nprocess_resident_memory_bytes ",
+            "\nprocess_open_fds ",
+            "\npolylogue_tokio_workers 1\n",
+            "\npolylogue_telemetry_dropped_total{signal=\"logs\"} ",
+            "\npolylogue_build_info{revision=",
+        ] {
+            assert!(text.contains(name), "{name} is not in\n{text}");
+        }
     }
 }

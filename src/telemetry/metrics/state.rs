@@ -51,6 +51,12 @@ family! {
         counter reloads = "config_reloads_total" [file: WatchedFile, outcome: Outcome];
         /// When a watched file was last read with success.
         gauge reloaded = "config_reload_success_timestamp_seconds" [file: WatchedFile];
+        /// Threads that run tasks.
+        gauge tokio_workers = "tokio_workers";
+        /// Tasks that have not ended.
+        gauge tokio_alive_tasks = "tokio_alive_tasks";
+        /// Tasks that wait for a free thread in the queue all threads share.
+        gauge tokio_global_queue_depth = "tokio_global_queue_depth";
         /// Log lines not written because there were too many of their kind.
         counter suppressed = "log_lines_suppressed_total" [event: Name];
     }

@@ -1,0 +1,256 @@
+//! Log lines as JSON, one object per line (`observability.md`, "Logs").
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::output::Output;
+
+/// What a line takes over from the spans around it: who and what it is about. Later releases add trace and span ids.
+const FROM_SPANS: [&str; 5] = ["request_id", "turn_id", "conversation_id", "connection_id", "client"];
+
+/// What every line says by itself; a field of that name gets an underscore.
+const OURS: [&str; 5] = ["time", "level", "service", "version", "replica"];
+
+/// The longest text of one field, in bytes: a line is for reading, and collectors cut lines at 16 KiB or more.
+const MAX_TEXT: usize = 4096;
+
+/// Writes each event as a line.
+pub(super) struct Lines {
+    replica: String,
+    output: Output,
+}
+
+impl Lines {
+    /// Lines of this replica.
+    pub fn new(replica: &str, output: Output) -> Self {
+        Self { replica: replica.to_owned(), output }
+    }
+
+    /// The members in the catalogue's order, then everything else the event holds.
+    fn line(&self, metadata: &Metadata<'_>, about: Fields, event: Fields) -> Vec<u8> {
+        let mut line = Line::default();
+        let mut event = event.0;
+        line.member("time", &Value::String(now()));
+        line.member("level", &Value::String(metadata.level().as_str().to_ascii_lowercase()));
+        line.member("event", &event.remove("event").unwrap_or_else(|| "log".into()));
+        line.member("message", &event.remove("message").unwrap_or_default());
+        line.member("service", &"polylogue".into());
+        line.member("version", &env!("CARGO_PKG_VERSION").into());
+        line.member("replica", &self.replica.as_str().into());
+        for name in FROM_SPANS {
+            if let Some(value) = event.remove(name).or_else(|| about.0.get(name).cloned()) {
+                line.member(name, &value);
+            }
+        }
+        if !metadata.target().starts_with("polylogue") {
+            line.member("target", &metadata.target().into());
+        }
+        for (name, value) in event {
+            line.member(&name, &value);
+        }
+        line.end()
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        fields.keep_what_lines_take();
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().replace(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+            values.record(fields);
+            fields.keep_what_lines_take();
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut about = Fields::default();
+        for span in context.event_scope(event).into_iter().flatten().collect::<Vec<_>>().iter().rev() {
+            if let Some(fields) = span.extensions().get::<Fields>() {
+                about.0.extend(fields.0.iter().map(|(name, value)| (name.clone(), value.clone())));
+            }
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        self.output.line(self.line(event.metadata(), about, fields));
+    }
+}
+
+/// Fields of a span or event.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// A span lives long and there are many: it keeps nothing that no line asks for.
+    fn keep_what_lines_take(&mut self) {
+        self.0.retain(|name, _| FROM_SPANS.contains(&name.as_str()));
+    }
+
+    fn set(&mut self, field: &Field, value: Value) {
+        let name = field.name();
+        let name = if OURS.contains(&name) { format!("{name}_") } else { name.to_owned() };
+        self.0.insert(name, value);
+    }
+
+    fn text(&mut self, field: &Field, text: String) {
+        let text = match text.char_indices().map(|(place, _)| place).find(|place| *place >= MAX_TEXT) {
+            Some(end) => format!("{}…", &text[..end]),
+            None => text,
+        };
+        self.set(field, Value::String(text));
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.text(field, format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(field, value.to_owned());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, value.into());
+    }
+
+    /// The whole chain of causes.
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let mut text = value.to_string();
+        let mut cause = value.source();
+        while let Some(error) = cause {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ": {error}");
+            cause = error.source();
+        }
+        self.text(field, text);
+    }
+}
+
+/// An object in the making: members stay in the order they are given.
+#[derive(Default)]
+struct Line(String);
+
+impl Line {
+    fn member(&mut self, name: &str, value: &Value) {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "{}:{value}", Value::from(name));
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.push_str("}\n");
+        self.0.into_bytes()
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+fn now() -> String {
+    let now = OffsetDateTime::now_utc();
+    let (year, month, day) = now.to_calendar_date();
+    let (hour, minute, second, milli) = now.to_hms_milli();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", u8::from(month))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::mpsc::{Sender, channel};
+    use std::time::Duration;
+
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    struct Caught(Sender<Vec<u8>>);
+
+    impl io::Write for Caught {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(line.to_vec());
+            Ok(line.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What one event looks like.
+    fn line_of(log: impl FnOnce()) -> String {
+        let (sender, caught) = channel();
+        let lines = Lines::new("r-1", Output::to(Caught(sender)).unwrap());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), log);
+        let line = caught.recv_timeout(Duration::from_secs(5)).unwrap();
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn a_line_says_first_what_every_line_says() {
+        let line = line_of(|| tracing::info!(event = "turn_finished", duration_ms = 12, "a turn has ended"));
+        let time = line[9..33].to_owned();
+        assert!(time.ends_with('Z') && time.as_bytes()[19] == b'.', "{time}");
+        let version = env!("CARGO_PKG_VERSION");
+        let expected = format!(
+            r#"{{"time":"{time}","level":"info","event":"turn_finished","message":"a turn has ended","service":"polylogue","version":"{version}","replica":"r-1","duration_ms":12}}"#
+        );
+        assert_eq!(line, expected + "\n");
+    }
+
+    #[test]
+    fn a_line_takes_over_who_and_what_it_is_about_from_the_spans_around_it() {
+        let line = line_of(|| {
+            let outer =
+                tracing::info_span!("request", request_id = "abc", client = "192.0.2.0/24", other = 1);
+            let inner = outer.in_scope(|| tracing::info_span!("turn", turn_id = tracing::field::Empty));
+            inner.record("turn_id", "t-1");
+            inner.in_scope(|| tracing::warn!(client = "ada", "odd"));
+        });
+        assert!(line.contains(r#""event":"log","message":"odd""#), "{line}");
+        assert!(line.contains(r#""request_id":"abc","turn_id":"t-1","client":"ada"}"#), "{line}");
+    }
+
+    #[test]
+    fn fields_cannot_break_a_line() {
+        let long = "é".repeat(MAX_TEXT);
+        let line = line_of(|| tracing::info!(level = "none", text = "a\n\"b\"", long, rate = f64::NAN, "x"));
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line.matches('\n').count(), 1);
+        assert_eq!((&value["level"], &value["level_"]), (&"info".into(), &"none".into()));
+        assert!(value["long"].as_str().unwrap().len() < MAX_TEXT + 8);
+        assert!(value["rate"].is_null());
+    }
+
+    #[test]
+    fn an_error_is_written_with_its_causes() {
+        let error = anyhow::Error::msg("inner").context("outer");
+        let error: Box<dyn Error + Send + Sync> = error.into();
+        let line = line_of(|| tracing::error!(error = &*error as &(dyn Error + 'static), "failed"));
+        assert!(line.contains("outer: inner"), "{line}");
+    }
+}
