@@ -2,5 +2,6 @@
 
 pub mod problem;
 mod services;
+pub mod ws;
 
 pub use services::{Health, Identity, Services};
