@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt, StreamExt as _};
 use poem::Upgraded;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -59,6 +59,11 @@ impl Wire {
     }
 
     async fn say_goodbye(&mut self, end: SocketEnd) {
+        if end == SocketEnd::Normal {
+            // The other side has said goodbye; what is left is to send the answer, which is queued already.
+            let _ = SinkExt::close(&mut self.stream).await;
+            return;
+        }
         if self.stream.close(Some(close::frame(end))).await.is_err() {
             return;
         }
