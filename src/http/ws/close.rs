@@ -52,3 +52,17 @@ pub(super) fn end_of(error: &Error) -> SocketEnd {
         Error::Tls(_) | Error::Url(_) | Error::Http(_) | Error::HttpFormat(_) => SocketEnd::Internal,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_has_a_code_that_may_be_sent_and_its_name_as_reason() {
+        for end in SocketEnd::ALL {
+            let frame = frame(*end);
+            assert!(frame.code.is_allowed(), "{frame}");
+            assert_eq!(frame.reason.as_str(), end.as_label());
+        }
+    }
+}

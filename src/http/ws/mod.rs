@@ -75,7 +75,7 @@ async fn upgrade(
         "socket",
         connection_id = %place.id(),
         client = place.principal().log_name(),
-        upgraded_by = %identity.request_id,
+        request_id = %identity.request_id,
     );
     let shutdown = services.shutdown.clone();
     shutdown.spawn(serve(services, identity, place, upgrade).instrument(span));

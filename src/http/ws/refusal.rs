@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use poem::http::HeaderMap;
-use poem::http::header::{HeaderName, HeaderValue, UPGRADE};
+use poem::http::header::{HeaderName, HeaderValue};
 use tracing::info;
 
 use crate::connections::Refused;
@@ -11,8 +11,8 @@ use crate::http::problem::{Fault, Problem};
 use crate::telemetry::metrics::{Label as _, Metrics, SocketRefusal};
 use crate::words::{ErrorCode, Failure, Principal};
 
-/// Longest wait asked of a client that met a full or stopping replica, in seconds; jittered, so that they spread.
-const COME_BACK: f64 = 5.0;
+/// How long a client that met a full or stopping replica should wait; the next one it meets is probably another.
+const COME_BACK: Duration = Duration::from_secs(1);
 
 /// A problem, the headers that go with it, and what metrics call it if they count it.
 #[derive(Debug)]
@@ -30,7 +30,6 @@ impl Refusal {
     pub fn not_an_upgrade() -> Self {
         let detail = "This path speaks WebSocket (version 13, over HTTP/1.1) only.";
         Self::new(Failure::new(ErrorCode::UpgradeRequired, detail), Some(SocketRefusal::NotAnUpgrade))
-            .header(UPGRADE, "websocket")
             .header(HeaderName::from_static("sec-websocket-version"), "13")
     }
 
@@ -74,7 +73,6 @@ impl Refusal {
 
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
-        let soon = Duration::from_secs_f64(1.0 + rand::random::<f64>() * (COME_BACK - 1.0));
         let reason = Some(refused.reason());
         match refused {
             Refused::PerClient { most, retry_after } => {
@@ -90,11 +88,11 @@ impl From<Refused> for Refusal {
             }
             Refused::Total => {
                 let detail = "This server has all the sockets it can hold; another may have room.";
-                Self::new(Failure::new(ErrorCode::Overloaded, detail).retry_after(soon), reason)
+                Self::new(Failure::new(ErrorCode::Overloaded, detail).retry_after(COME_BACK), reason)
             }
             Refused::Draining => {
                 let detail = "This server is stopping; another takes over.";
-                Self::new(Failure::new(ErrorCode::Draining, detail).retry_after(soon), reason)
+                Self::new(Failure::new(ErrorCode::Draining, detail).retry_after(COME_BACK), reason)
             }
         }
     }

@@ -142,3 +142,41 @@ fn outgoing(label: Frame, frame: &ServerFrame<'_>) -> Outgoing {
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::{ErrorCode, Failure};
+
+    const EVENT: &str = r#"{"type":"reply.delta","id":"1-5","turn_id":"01KASQ6W8V3Z0Q4T5Y7M2N9PBC-3fa2","time":"2026-11-23T19:00:00.410Z","persona":"historian","text":"There was"}"#;
+
+    fn reference(text: &str) -> Reference {
+        Reference::try_from(text).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_told_with_its_reference_after_its_type() {
+        let told = event(&reference("c-1"), &serde_json::from_str(EVENT).unwrap());
+        let start = r#"{"type":"reply.delta","ref":"c-1","id":"1-5","turn_id":"#;
+        assert!(told.text.starts_with(start), "{}", told.text);
+        assert_eq!(told.text.replacen(r#""ref":"c-1","#, "", 1), EVENT);
+    }
+
+    #[test]
+    fn a_reference_of_quotes_and_backslashes_stays_what_it_is() {
+        let told = event(&reference(r#""\"}"#), &serde_json::from_str(EVENT).unwrap());
+        let told: Value = serde_json::from_str(&told.text).unwrap();
+        assert_eq!(told["ref"], r#""\"}"#);
+    }
+
+    #[test]
+    fn an_error_frame_has_a_request_id_and_no_instance() {
+        let problem = Failure::new(ErrorCode::TurnInProgress, "This conversation is busy.").into();
+        let frame = error(Some(&reference("c-1")), &problem, &"7f3c2a9e".parse().unwrap());
+        let told: Value = serde_json::from_str(&frame.text).unwrap();
+        assert_eq!((&told["type"], &told["ref"]), (&"error".into(), &"c-1".into()));
+        assert_eq!(told["error"]["status"], 409);
+        assert_eq!(told["error"]["request_id"], "7f3c2a9e");
+        assert_eq!(told["error"].get("instance"), None);
+    }
+}

@@ -151,7 +151,8 @@ impl Session {
         Ok(())
     }
 
-    async fn told(&mut self, (reference, turn, event): Told) -> Step {
+    async fn told(&mut self, told: Option<Told>) -> Step {
+        let Some((reference, turn, event)) = told else { return Ok(()) };
         match event {
             Ok(event) => self.send(replies::event(&reference, &event)).await,
             Err(error) => {

@@ -55,12 +55,13 @@ impl Turns {
         self.followed.push(Followed { reference, turn, events: events.boxed() });
     }
 
-    /// The next event of any of them; waits for ever where there is none. A turn that has ended is forgotten. Cancel-safe.
-    pub async fn next(&mut self) -> Told {
+    /// The next event of any of them, or none if one of them has ended and is forgotten; waits for ever where there is
+    /// nothing to wait for. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Told> {
         poll_fn(|context| self.poll_next(context)).await
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Told> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Told>> {
         let mut at = self.first;
         for _ in 0..self.followed.len() {
             at = if at < self.followed.len() { at } else { 0 };
@@ -68,9 +69,12 @@ impl Turns {
             match followed.events.poll_next_unpin(context) {
                 Poll::Ready(Some(event)) => {
                     self.first = at + 1;
-                    return Poll::Ready((followed.reference.clone(), followed.turn, event));
+                    return Poll::Ready(Some((followed.reference.clone(), followed.turn, event)));
                 }
-                Poll::Ready(None) => drop(self.followed.remove(at)),
+                Poll::Ready(None) => {
+                    drop(self.followed.remove(at));
+                    return Poll::Ready(None);
+                }
                 Poll::Pending => at += 1,
             }
         }
@@ -87,4 +91,68 @@ fn events_of(reader: Reader) -> impl Stream<Item = Result<Arc<Event>, ChatError>
             Err(error) => Some((Err(error), None)),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::stream::{self, pending};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::words::{EventBody, EventId, new_ulid};
+
+    fn turn(nth: u64) -> TurnId {
+        TurnId::new(new_ulid(nth), &"team-42".parse().unwrap())
+    }
+
+    fn reference(text: &str) -> Reference {
+        Reference::try_from(text).unwrap()
+    }
+
+    fn events(turn: TurnId, count: u64) -> impl Stream<Item = Result<Arc<Event>, ChatError>> {
+        let event =
+            move |seq| Event::new(EventId { epoch: 1, seq }, turn, EventBody::TurnCompleted { usage: None });
+        stream::iter((1..=count).map(move |seq| Ok(Arc::new(event(seq)))))
+    }
+
+    #[tokio::test]
+    async fn a_turn_with_much_to_say_does_not_silence_another() {
+        let (loud, quiet) = (turn(1), turn(2));
+        let mut turns = Turns::default();
+        turns.follow_events(reference("loud"), loud, events(loud, 1000));
+        turns.follow_events(reference("quiet"), quiet, events(quiet, 2));
+
+        let mut first = Vec::new();
+        for _ in 0..4 {
+            first.push(turns.next().await.unwrap().1);
+        }
+
+        assert_eq!(first, [loud, quiet, loud, quiet]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_has_ended_is_forgotten() {
+        let turn = turn(1);
+        let mut turns = Turns::default();
+        turns.follow_events(reference("c-1"), turn, events(turn, 1));
+        assert!(turns.next().await.is_some());
+
+        assert!(turns.next().await.is_none());
+
+        assert!(turns.is_empty());
+        assert!(timeout(Duration::from_secs(1), turns.next()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_turn_followed_again_is_told_of_under_its_newer_reference_only() {
+        let turn = turn(1);
+        let mut turns = Turns::default();
+        turns.follow_events(reference("older"), turn, pending());
+        turns.follow_events(reference("newer"), turn, events(turn, 1));
+
+        assert_eq!(turns.len(), 1);
+        assert_eq!(turns.next().await.unwrap().0, reference("newer"));
+    }
 }

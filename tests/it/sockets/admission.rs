@@ -6,7 +6,7 @@ use std::time::Duration;
 use polylogue::config::{Config, WhenFull};
 use polylogue::connections::Connections;
 use polylogue::shutdown::Shutdown;
-use polylogue::telemetry::metrics::{Metrics, SocketRefusal};
+use polylogue::telemetry::metrics::{LeaseKind, Metrics, SocketRefusal};
 use polylogue::words::Principal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -116,6 +116,8 @@ async fn a_ticket_holds_a_place_for_one_socket_and_for_half_a_minute() {
     assert_eq!(status, 201);
     let target = format!("{PATH}?ticket={}", body["ticket"].as_str().unwrap());
     assert_eq!(replica.ticket(1).await.0, 429);
+    assert_eq!(replica.metrics.leases.held.get(&(LeaseKind::Ticket,)), 1);
+    assert_eq!(replica.metrics.leases.held.get(&(LeaseKind::Socket,)), 0);
 
     let mut socket = replica.open(caller(1), &target, None).await.unwrap();
     socket.stay(60).await;
@@ -157,7 +159,7 @@ async fn a_request_that_is_no_upgrade_is_told_what_to_do() {
 
     let response = response.to_lowercase();
     assert!(response.starts_with("http/1.1 426"), "{response}");
-    assert!(response.contains("\r\nupgrade: websocket\r\n"), "{response}");
+    assert!(response.contains("\r\nsec-websocket-version: 13\r\n"), "{response}");
     assert!(response.contains("problem-code: upgrade_required"), "{response}");
     assert_eq!(replica.metrics.websocket.rejected.get(&(SocketRefusal::NotAnUpgrade,)), 1);
 }
@@ -177,4 +179,19 @@ async fn a_client_that_leaves_before_the_upgrade_is_done_keeps_no_place() {
     }
     assert_eq!(replica.connections.census().total, 0);
     replica.socket(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_whose_owner_gives_no_sign_of_life_is_given_back() {
+    let replica = Replica::with(|config| config.websocket.max_per_client = 1.try_into().unwrap());
+    let place = replica.connections.admit(&Principal::Address(caller(1).into())).await;
+    // A bug: it is neither opened nor dropped, and the manager renews it.
+    std::mem::forget(place.ok().unwrap());
+
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(replica.try_socket(1).await.err().unwrap().status, 429);
+    tokio::time::sleep(Duration::from_secs(121)).await;
+
+    replica.socket(1).await;
+    assert_eq!(replica.metrics.leases.expired.get(&(LeaseKind::Socket,)), 1);
 }

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use polylogue::connections::Due;
 use polylogue::telemetry::metrics::SocketEnd;
+use polylogue::words::Principal;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::rig::Replica;
+use super::rig::{Replica, caller};
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_client_is_pinged_and_then_closed() {
@@ -124,6 +126,35 @@ async fn a_stop_tells_everybody_and_spreads_the_closing() {
     assert!(last - first > 2.5, "spread over {first} to {last}");
     timeout(Duration::from_secs(1), replica.connections.stopped()).await.unwrap();
     timeout(Duration::from_secs(1), replica.shutdown.ended()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_closes_a_busy_socket_when_it_is_no_longer_busy() {
+    let replica = Replica::start();
+    let place = replica.connections.admit(&Principal::Address(caller(1).into())).await;
+    let mut connection = place.ok().unwrap().open();
+
+    replica.shutdown.closing().cancel();
+    assert!(matches!(connection.due(true).await, Due::Drain { .. }));
+    while let Ok(due) = timeout(Duration::from_secs(20), connection.due(true)).await {
+        assert_eq!(due, Due::Ping);
+        connection.heard();
+    }
+
+    assert_eq!(connection.due(false).await, Due::Close(SocketEnd::ServiceRestart));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_without_more_time_closes_a_busy_socket_too() {
+    let replica = Replica::start();
+    let place = replica.connections.admit(&Principal::Address(caller(1).into())).await;
+    let mut connection = place.ok().unwrap().open();
+
+    replica.shutdown.closing().cancel();
+    assert!(matches!(connection.due(true).await, Due::Drain { .. }));
+    replica.shutdown.hard().cancel();
+
+    assert_eq!(connection.due(true).await, Due::Close(SocketEnd::ServiceRestart));
 }
 
 #[tokio::test(start_paused = true)]
