@@ -73,7 +73,7 @@ impl ClientFrame {
         let members = serde_json::from_str::<Map<String, Value>>(text);
         let members = members.map_err(|_| BadFrame {
             reference: None,
-            problem: Failure::new(ErrorCode::InvalidRequest, "The frame is not a JSON object.").into_box(),
+            problem: plain(ErrorCode::InvalidRequest, "The frame is not a JSON object."),
         })?;
         Members { members, faults: Vec::new() }.read(max_personas)
     }
@@ -181,8 +181,7 @@ impl Members {
         let only_position =
             matches!(self.faults.as_slice(), [only] if only.pointer.as_deref() == Some("#/after"));
         if only_position {
-            return Failure::new(ErrorCode::InvalidEventId, "The position is not the id of an event.")
-                .into_box();
+            return plain(ErrorCode::InvalidEventId, "The position is not the id of an event.");
         }
         invalid(self.faults)
     }
@@ -196,14 +195,8 @@ fn invalid(errors: Vec<Fault>) -> Box<Problem> {
     Box::new(Problem { errors, ..Failure::new(ErrorCode::InvalidRequest, detail).into() })
 }
 
-trait IntoBox {
-    fn into_box(self) -> Box<Problem>;
-}
-
-impl IntoBox for Failure {
-    fn into_box(self) -> Box<Problem> {
-        Box::new(self.into())
-    }
+fn plain(code: ErrorCode, detail: &str) -> Box<Problem> {
+    Box::new(Failure::new(code, detail).into())
 }
 
 /// Reads the members of a `ChatRequest`. The one place where frames and request bodies must mean the same.
