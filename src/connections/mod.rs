@@ -24,7 +24,7 @@ use tracing::info;
 use crate::config::{Config, WebSocket, WhenFull};
 use crate::limits::{Admission, Leases};
 use crate::shutdown::Shutdown;
-use crate::telemetry::metrics::{Label as _, LeaseKind, Metrics, SocketRefusal};
+use crate::telemetry::metrics::{Label as _, LeaseKind, Metrics, SocketEnd, SocketRefusal};
 use crate::words::{ConnectionId, Principal, Timestamp, new_ulid};
 use orders::Line;
 use tickets::Tickets;
@@ -138,6 +138,8 @@ impl Connections {
         let settings = Settings::from(config);
         let limit = i64::try_from(settings.websocket.max_total.get()).unwrap_or(i64::MAX);
         metrics.websocket.limit.set(&(), limit);
+        SocketEnd::ALL.iter().for_each(|end| metrics.websocket.closed.touch(&(*end,)));
+        SocketRefusal::ALL.iter().for_each(|reason| metrics.websocket.rejected.touch(&(*reason,)));
         Arc::new(Self {
             settings,
             leases,

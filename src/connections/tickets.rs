@@ -43,7 +43,7 @@ impl Connections {
         let expires_at = Timestamp::from_millis(Timestamp::now().as_millis() + ttl);
 
         self.tickets.lock().insert(text.clone(), place);
-        self.metrics.leases.held.add(&(LeaseKind::Ticket,), 1);
+        self.is_ticket(1);
         self.shutdown.spawn(expire(self.clone(), text.clone()));
         Ok(Ticket { text, expires_at })
     }
@@ -51,8 +51,14 @@ impl Connections {
     /// Takes over the place that is held for this ticket; nobody else can after that.
     pub fn redeem(&self, text: &str) -> Option<Place> {
         let place = self.tickets.take(text)?;
-        self.metrics.leases.held.add(&(LeaseKind::Ticket,), -1);
+        self.is_ticket(-1);
         Some(place)
+    }
+
+    /// A place is counted as what it is held for.
+    fn is_ticket(&self, change: i64) {
+        self.metrics.leases.held.add(&(LeaseKind::Ticket,), change);
+        self.metrics.leases.held.add(&(LeaseKind::Socket,), -change);
     }
 }
 

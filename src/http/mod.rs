@@ -10,6 +10,7 @@ pub mod problem;
 pub mod wire;
 mod services;
 mod sse;
+pub mod ws;
 
 pub use health::{Health, Readiness};
 pub use services::{Identity, Services};

@@ -1,0 +1,140 @@
+//! The WebSocket door (`wire.md`): the decision before the upgrade, and the protocol after it.
+//!
+//! `endpoint` answers `GET /api/v1/chat/ws`. What must happen after the upgrade lives in a task of its own, which the
+//! stop waits for: the handler's future ends with the response.
+
+mod close;
+mod frames;
+mod handshake;
+mod pace;
+mod refusal;
+mod replies;
+mod requests;
+mod session;
+mod turns;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use poem::endpoint::make;
+use poem::http::StatusCode;
+use poem::http::header::{CACHE_CONTROL, LOCATION};
+use poem::web::Json;
+use poem::{Endpoint, IntoResponse, OnUpgrade, Request, Response};
+use serde_json::json;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tracing::{Instrument as _, debug, info_span};
+
+use crate::config::Config;
+use crate::connections::{Connections, Place};
+use crate::http::{Identity, Services};
+use crate::words::{ErrorCode, Failure, Principal};
+use handshake::Handshake;
+use refusal::Refusal;
+use session::Session;
+use wire::Wire;
+
+/// Where the socket is.
+const PATH: &str = "/api/v1/chat/ws";
+/// How long the connection may take from our 101 to being a socket; only our own response is still to be written.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Answers `GET /api/v1/chat/ws`: every refusal is an ordinary problem, before the upgrade.
+pub fn endpoint(services: Services, connections: Arc<Connections>) -> impl Endpoint<Output = Response> {
+    make(move |request: Request| {
+        let (services, connections) = (services.clone(), connections.clone());
+        async move { upgrade(services, connections, request).await.map_err(poem::Error::from) }
+    })
+}
+
+/// Answers `POST /api/v1/chat/ws/tickets`: the same decision as an upgrade's, readable for browsers; the place is held.
+pub fn tickets(connections: Arc<Connections>) -> impl Endpoint<Output = Response> {
+    make(move |request: Request| {
+        let connections = connections.clone();
+        async move { issue(connections, request).await.map_err(poem::Error::from) }
+    })
+}
+
+async fn upgrade(
+    services: Services,
+    connections: Arc<Connections>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let identity = identity(&request)?;
+    let handshake = Handshake::of(&request)
+        .inspect_err(|refusal| refusal.record(&services.metrics, &identity.principal))?;
+    let place = place(&connections, &identity.principal, &request).await?;
+    // The client's side was right, so what is missing here is an HTTP version that can be upgraded.
+    let upgrade = request.take_upgrade().map_err(|_| Refusal::not_an_upgrade())?;
+
+    let span = info_span!(
+        parent: None,
+        "socket",
+        connection_id = %place.id(),
+        client = place.principal().log_name(),
+        request_id = %identity.request_id,
+    );
+    let shutdown = services.shutdown.clone();
+    shutdown.spawn(serve(services, identity, place, upgrade).instrument(span));
+    Ok(handshake.accept())
+}
+
+/// The place a ticket holds, or else a new one.
+async fn place(
+    connections: &Arc<Connections>,
+    principal: &Principal,
+    request: &Request,
+) -> Result<Place, Refusal> {
+    match handshake::ticket_of(request) {
+        Some(ticket) => connections.redeem(&ticket).ok_or_else(Refusal::unknown_ticket),
+        None => Ok(connections.admit(principal).await?),
+    }
+}
+
+async fn serve(services: Services, identity: Identity, place: Place, upgrade: OnUpgrade) {
+    let upgraded = match timeout(UPGRADE_TIMEOUT, upgrade).await {
+        Ok(Ok(upgraded)) => upgraded,
+        // Dropping the place gives it back.
+        Ok(Err(_)) | Err(_) => return debug!("the client left before the upgrade was done"),
+    };
+    let config = socket_config(&services.config);
+    let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
+    let wire = Wire::new(stream, &services);
+    Session::new(services, identity, place.open(), wire).run().await;
+}
+
+/// Small buffers, because most sockets are idle: the default of 128 KiB is paid by each of them, 4 KiB makes 5.8 KB per
+/// socket (measured). Without a write buffer every message goes out at once. The largest event is a whole reply.
+fn socket_config(config: &Config) -> WebSocketConfig {
+    let (max_message, max_event) = (config.server.max_body.0, config.turns.max_bytes.0);
+    WebSocketConfig::default()
+        .read_buffer_size(4096)
+        .write_buffer_size(0)
+        .max_write_buffer_size(max_message + max_event)
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message))
+}
+
+async fn issue(connections: Arc<Connections>, request: Request) -> Result<Response, Refusal> {
+    let ticket = connections.ticket(&identity(&request)?.principal).await?;
+    let body = Json(json!({ "ticket": ticket.text, "expires_at": ticket.expires_at }));
+    let location = format!("{PATH}?ticket={}", ticket.text);
+    Ok(body
+        .with_header(LOCATION, location)
+        .with_header(CACHE_CONTROL, "no-store")
+        .with_status(StatusCode::CREATED)
+        .into_response())
+}
+
+/// Who asks: the edge has put it into every request.
+fn identity(request: &Request) -> Result<Identity, Refusal> {
+    let identity = request.extensions().get::<Identity>().cloned();
+    identity.ok_or_else(|| {
+        let failure = Failure::new(ErrorCode::Internal, "The log of the server knows more.");
+        tracing::error!("a request came to the socket without an identity: its route is not behind the edge");
+        Refusal::new(failure, None)
+    })
+}
