@@ -1,5 +1,7 @@
 //! The documents of the API, and a page to read them: all of it from memory, none of it from elsewhere.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use poem::endpoint::make_sync;
 use poem::http::{HeaderMap, StatusCode, header};
@@ -31,15 +33,18 @@ pub struct Documents {
 impl Documents {
     /// Adds the documents and the page to `route`.
     pub fn serve_on(self, route: Route) -> Route {
-        let page = Document::new("text/html; charset=utf-8", page().into(), Some(PAGE_POLICY));
         let json = |bytes| Document::new("application/json", bytes, None);
         route
             .at("/openapi.json", get(json(self.openapi).endpoint()))
             .at("/openapi-3.0.json", get(json(self.openapi_3_0).endpoint()))
             .at("/asyncapi.yaml", get(Document::new("application/yaml", self.asyncapi, None).endpoint()))
-            .at("/docs", get(page.endpoint()))
+            .at("/docs", get(make_sync(|request: Request| PAGE.answer(request.headers()))))
     }
 }
+
+/// The page: 1.6 MB, so made when first asked for, not while the process starts.
+static PAGE: LazyLock<Document> =
+    LazyLock::new(|| Document::new("text/html; charset=utf-8", page().into(), Some(PAGE_POLICY)));
 
 /// One document and the tag that stands for its bytes.
 #[derive(Clone)]

@@ -104,13 +104,14 @@ impl Endpoint for Management {
             "/metrics" if is_read => self.metrics(),
             "/status" if is_read => self.status(),
             "/metrics" | "/status" | "/livez" | "/readyz" | "/startupz" | "/version" => wrong_method(),
-            _ => Problem::answer_to(poem::error::NotFoundError.into(), &RequestId::random()),
+            _ => Problem::answer_to(poem::error::NotFoundError.into(), &RequestId::random(), &[]),
         })
     }
 }
 
 fn wrong_method() -> Response {
-    let mut response = Problem::answer_to(poem::error::MethodNotAllowedError.into(), &RequestId::random());
+    let mut response =
+        Problem::answer_to(poem::error::MethodNotAllowedError.into(), &RequestId::random(), &[]);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
 }

@@ -11,22 +11,18 @@ mod services;
 
 use poem::endpoint::make_sync;
 use poem::http::{Method, StatusCode, header};
-use poem::{Endpoint, Request, Response, Route, get};
+use poem::{Request, Response, Route, get};
 
 pub use docs::Documents;
 pub use edge::{Edge, RouteTable};
 pub use health::{Health, Readiness};
+pub use probes::{REVISION, VERSION};
 pub use services::{Identity, Services};
 
 use crate::config::PublicUrl;
 
 /// The public port: `api` (which serves `routes`) and what there is beside it, behind the edge.
-pub fn public(
-    services: &Services,
-    api: Route,
-    routes: RouteTable,
-    documents: Documents,
-) -> impl Endpoint<Output = Response> + 'static {
+pub fn public(services: &Services, api: Route, routes: RouteTable, documents: Documents) -> Edge<Route> {
     let prefix = services.config.server.public_url.as_ref().map_or("", PublicUrl::as_str);
     let home = format!("{prefix}/docs");
     let app = api

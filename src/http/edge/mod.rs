@@ -96,8 +96,8 @@ impl<E: Endpoint> Edge<E> {
             return Problem::of(poem::error::NotFoundError.into()).into_response(&identity.request_id);
         };
         let mut response = match route.operation(request.method()) {
-            Some(operation) if route.is_limited() => self.limited(request, operation, identity).await,
-            Some(_) => self.handled(request, identity).await,
+            Some(operation) if route.is_limited() => self.limited(request, route, operation, identity).await,
+            Some(_) => self.handled(request, route, identity).await,
             None if request.method() == Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
             None => {
                 Problem::of(poem::error::MethodNotAllowedError.into()).into_response(&identity.request_id)
@@ -110,7 +110,13 @@ impl<E: Endpoint> Edge<E> {
     }
 
     /// The limits, before a byte of the body is read.
-    async fn limited(&self, request: Request, operation: &str, identity: &Identity) -> Response {
+    async fn limited(
+        &self,
+        request: Request,
+        route: &Route,
+        operation: &str,
+        identity: &Identity,
+    ) -> Response {
         let conversation = conversation_in(request.uri().path());
         let subject = Subject {
             address: &identity.address,
@@ -119,22 +125,22 @@ impl<E: Endpoint> Edge<E> {
             identified_by: identity.identified_by,
         };
         let Some(verdict) = self.limits.decide(operation, &subject).await else {
-            return self.handled(request, identity).await;
+            return self.handled(request, route, identity).await;
         };
         let mut response = match refusal(&verdict) {
             Some(problem) => problem.into_response(&identity.request_id),
-            None => self.handled(request, identity).await,
+            None => self.handled(request, route, identity).await,
         };
         add_missing(response.headers_mut(), seam::limit_headers(&verdict));
         response
     }
 
     /// The routes; every error and every panic behind them becomes a problem here.
-    async fn handled(&self, request: Request, identity: &Identity) -> Response {
+    async fn handled(&self, request: Request, route: &Route, identity: &Identity) -> Response {
         let id = &identity.request_id;
         match AssertUnwindSafe(self.taken_in(request)).catch_unwind().await {
             Ok(Ok(response)) => Problem::in_form(response, id),
-            Ok(Err(error)) => Problem::answer_to(error, id),
+            Ok(Err(error)) => Problem::answer_to(error, id, &route.parameters),
             Err(_) => {
                 // What it says is not logged: a panic's text may quote what it was working on.
                 error!(event = "panic", request_id = %id, "a handler panicked");

@@ -19,6 +19,8 @@ pub(super) struct Route {
     pub(super) pattern: String,
     pub(super) label: Name,
     pub(super) allow: HeaderValue,
+    /// The names of its parameters, in order.
+    pub(super) parameters: Vec<String>,
     /// Its methods, each with the name of its operation: `POST /api/v1/chat`.
     operations: Vec<(Method, String)>,
 }
@@ -42,6 +44,13 @@ impl Segment {
         match self {
             Self::Fixed(fixed) => fixed == text,
             Self::Parameter(_) => !text.is_empty(),
+        }
+    }
+
+    fn parameter(&self) -> Option<&str> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Parameter(name) => Some(name),
         }
     }
 
@@ -93,7 +102,9 @@ impl RouteTable {
 impl Route {
     fn new(segments: Vec<Segment>, pattern: String) -> Self {
         let label = Name::from(pattern.as_str());
-        Self { segments, pattern, label, allow: HeaderValue::from_static("OPTIONS"), operations: Vec::new() }
+        let parameters = segments.iter().filter_map(Segment::parameter).map(str::to_owned).collect();
+        let allow = HeaderValue::from_static("OPTIONS");
+        Self { segments, pattern, label, allow, parameters, operations: Vec::new() }
     }
 
     fn add(&mut self, methods: impl IntoIterator<Item = Method>) {

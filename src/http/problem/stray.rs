@@ -15,13 +15,20 @@ use super::{Fault, MoreHeaders, PROBLEM_JSON, Problem};
 use crate::words::{ErrorCode, Failure, RequestId};
 
 impl Problem {
-    /// The answer to a request whose handling ended in `error`, whatever that is.
-    pub fn answer_to(error: Error, request_id: &RequestId) -> Response {
+    /// The answer to a request whose handling ended in `error`, whatever that is. `parameters` are the names of the
+    /// path's parameters: poem-openapi calls them `param0`, `param1`…
+    pub fn answer_to(error: Error, request_id: &RequestId, parameters: &[String]) -> Response {
         let more = error.data::<MoreHeaders>().cloned();
         if error.is_from_response() {
             return Self::in_form(error.into_response(), request_id);
         }
-        let mut response = Self::of(error).into_response(request_id);
+        let mut problem = Self::of(error);
+        for fault in &mut problem.errors {
+            let numbered = fault.parameter.as_ref().and_then(|name| name.strip_prefix("param")?.parse().ok());
+            let named = numbered.and_then(|number: usize| parameters.get(number));
+            fault.parameter = named.cloned().or(fault.parameter.take());
+        }
+        let mut response = problem.into_response(request_id);
         add_headers(&mut response, more);
         response
     }
