@@ -32,6 +32,10 @@ pub(super) async fn take_in(
     if body.is_end_stream() {
         return Ok(());
     }
+    if is_encoded(request) {
+        let detail = "The body must be sent as it is, without Content-Encoding.";
+        return Err(Failure::new(ErrorCode::UnsupportedMediaType, detail).into());
+    }
     let most = server.max_body.0;
     if announced(request).is_some_and(|length| length > most) {
         return Err(too_large(request, body, most, shutdown));
@@ -65,6 +69,11 @@ async fn collected(body: &mut Incoming, most: usize) -> Result<Bytes, Cut> {
         all.extend_from_slice(&data);
     }
     Ok(all.freeze())
+}
+
+fn is_encoded(request: &Request) -> bool {
+    let encoding = request.headers().get(header::CONTENT_ENCODING);
+    encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn announced(request: &Request) -> Option<usize> {

@@ -9,7 +9,6 @@ mod visit;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use hyper::body::Body as _;
@@ -26,13 +25,14 @@ use super::probes::Probes;
 use super::problem::Problem;
 use super::{Identity, Services};
 use crate::config::Config;
-use crate::limits::{RateLimits, Subject, Verdict};
+use crate::limits::{RateLimits, Subject};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 use crate::words::{ConversationId, ErrorCode, Failure, Principal, RequestId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Everything between the accept loop and the routes.
 pub struct Edge<E> {
@@ -98,12 +98,12 @@ impl<E: Endpoint> Edge<E> {
         let mut response = match route.operation(request.method()) {
             Some(operation) if route.is_limited() => self.limited(request, route, operation, identity).await,
             Some(_) => self.handled(request, route, identity).await,
-            None if request.method() == Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+            None if request.method() == Method::OPTIONS => return options(route),
             None => {
                 Problem::of(poem::error::MethodNotAllowedError.into()).into_response(&identity.request_id)
             }
         };
-        if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::METHOD_NOT_ALLOWED) {
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(header::ALLOW, route.allow.clone());
         }
         response
@@ -127,11 +127,12 @@ impl<E: Endpoint> Edge<E> {
         let Some(verdict) = self.limits.decide(operation, &subject).await else {
             return self.handled(request, route, identity).await;
         };
-        let mut response = match refusal(&verdict) {
-            Some(problem) => problem.into_response(&identity.request_id),
-            None => self.handled(request, route, identity).await,
+        let mut response = if verdict.is_allowed() {
+            self.handled(request, route, identity).await
+        } else {
+            seam::limit_problem(&verdict).into_response(&identity.request_id)
         };
-        add_missing(response.headers_mut(), seam::limit_headers(&verdict));
+        add_limits(response.headers_mut(), seam::limit_headers(&verdict));
         response
     }
 
@@ -171,6 +172,10 @@ impl<E: Endpoint> Edge<E> {
     }
 }
 
+fn options(route: &Route) -> Response {
+    Response::builder().status(StatusCode::NO_CONTENT).header(header::ALLOW, route.allow.clone()).finish()
+}
+
 /// The caller's id for the request where it brought a valid one.
 fn request_id(headers: &HeaderMap) -> RequestId {
     let brought = |name| headers.get(name)?.to_str().ok()?.parse().ok();
@@ -182,21 +187,11 @@ fn conversation_in(path: &str) -> Option<ConversationId> {
     path.strip_prefix("/api/v1/conversations/")?.split('/').next()?.parse().ok()
 }
 
-fn refusal(verdict: &Verdict) -> Option<Problem> {
-    let refused = || verdict.standings.iter().filter(|standing| standing.retry_after.is_some());
-    let longest = refused().max_by_key(|standing| standing.retry_after)?;
-    let window = longest.policy.window.as_secs_f64().ceil();
-    let detail = format!("The limit is {} requests per {window} s.", longest.policy.quota);
-    let failure = Failure::new(ErrorCode::RateLimited, detail);
-    let failure = failure.retry_after(longest.retry_after.unwrap_or(Duration::ZERO));
-    let violated_policies = refused().map(|standing| standing.policy.name.to_string()).collect();
-    Some(Problem { violated_policies, ..Problem::from(failure) })
-}
-
-fn add_missing(headers: &mut HeaderMap, more: HeaderMap) {
-    for (name, value) in &more {
-        if !headers.contains_key(name) {
-            headers.insert(name, value.clone());
+/// A handler's own fields stay; a policy it added stands beside those of the edge, in one list.
+fn add_limits(headers: &mut HeaderMap, limits: Vec<(HeaderName, HeaderValue)>) {
+    for (name, value) in limits {
+        if name == RATE_LIMIT_POLICY || !headers.contains_key(&name) {
+            headers.append(name, value);
         }
     }
 }

@@ -94,6 +94,12 @@ impl RouteTable {
         operations.fold(self, |table, (path, method)| table.at(&format!("{prefix}{path}"), [method]))
     }
 
+    /// The names of all operations that policies may be asked for: `POST /api/v1/chat`.
+    pub fn limited_operations(&self) -> Vec<&str> {
+        let limited = self.routes.iter().filter(|route| route.is_limited());
+        limited.flat_map(|route| &route.operations).map(|(_, operation)| operation.as_str()).collect()
+    }
+
     pub(super) fn find(&self, path: &str) -> Option<&Route> {
         self.routes.iter().find(|route| route.matches(path))
     }

@@ -5,11 +5,11 @@ use std::fmt;
 use std::time::Duration;
 
 use poem::Response;
-use poem::http::{HeaderName, HeaderValue, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use rand::Rng as _;
 use tracing::{error, warn};
 
-use super::{MoreHeaders, Problem};
+use super::Problem;
 use crate::words::{ErrorCode, RequestId};
 
 /// The media type of RFC 9457.
@@ -69,14 +69,13 @@ impl Problem {
     }
 }
 
-/// Adds what a handler wanted to say beside its problem.
-pub(super) fn add_headers(response: &mut Response, more: Option<MoreHeaders>) {
-    let Some(MoreHeaders(more)) = more else { return };
-    let mut last = None;
-    for (name, value) in more {
-        last = name.or(last);
-        if let Some(name) = &last {
-            response.headers_mut().append(name.clone(), value);
+/// Gives the answer the header fields that a handler sent beside its problem; they replace those of the same name.
+pub(super) fn put_headers(response: &mut Response, more: Option<HeaderMap>) {
+    let more = more.unwrap_or_default();
+    for name in more.keys() {
+        response.headers_mut().remove(name);
+        for value in more.get_all(name) {
+            response.headers_mut().append(name.clone(), value.clone());
         }
     }
 }

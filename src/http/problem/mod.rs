@@ -100,15 +100,11 @@ impl Problem {
     }
 }
 
-/// Header fields that go with a problem, such as those of the limits; see [`Problem::with_headers`].
-#[derive(Clone, Debug)]
-struct MoreHeaders(HeaderMap);
-
 impl Problem {
-    /// The problem as a handler's error, with header fields of its own.
+    /// The problem as a handler's error, with header fields that its answer shall have.
     pub fn with_headers(self, headers: HeaderMap) -> poem::Error {
         let mut error = poem::Error::from(self);
-        error.set_data(MoreHeaders(headers));
+        error.set_data(headers);
         error
     }
 
@@ -118,7 +114,7 @@ impl Problem {
 }
 
 /// Handlers return `Result<_, Problem>`; the outermost layer of the edge finds the [`Problem`] that travels inside a
-/// [`poem::Error`] again, and adds the request id.
+/// [`poem::Error`] again, and adds the request id and the error's [`HeaderMap`], if it brought one.
 impl From<Problem> for poem::Error {
     fn from(problem: Problem) -> Self {
         let mut error = Self::from_status(problem.status());

@@ -4,21 +4,21 @@
 use std::sync::Arc;
 
 use poem::error::{MethodNotAllowedError, NotFoundError, ParseJsonError, ReadBodyError, WebSocketError};
-use poem::http::StatusCode;
+use poem::http::{HeaderMap, StatusCode};
 use poem::{Error, Response};
 use poem_openapi::error::{
     AuthorizationError, ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError,
 };
 
-use super::answer::add_headers;
-use super::{Fault, MoreHeaders, PROBLEM_JSON, Problem};
+use super::answer::put_headers;
+use super::{Fault, PROBLEM_JSON, Problem};
 use crate::words::{ErrorCode, Failure, RequestId};
 
 impl Problem {
     /// The answer to a request whose handling ended in `error`, whatever that is. `parameters` are the names of the
     /// path's parameters: poem-openapi calls them `param0`, `param1`…
     pub fn answer_to(error: Error, request_id: &RequestId, parameters: &[String]) -> Response {
-        let more = error.data::<MoreHeaders>().cloned();
+        let more = error.data::<HeaderMap>().cloned();
         if error.is_from_response() {
             return Self::in_form(error.into_response(), request_id);
         }
@@ -29,7 +29,7 @@ impl Problem {
             fault.parameter = named.cloned().or(fault.parameter.take());
         }
         let mut response = problem.into_response(request_id);
-        add_headers(&mut response, more);
+        put_headers(&mut response, more);
         response
     }
 

@@ -76,3 +76,11 @@ async fn an_answer_that_fails_half_way_is_seen_as_cut() {
     let answer = server.client().await.get("/api/v1/torn").await;
     assert_eq!((answer.status, answer.body), (200, None));
 }
+
+#[tokio::test]
+async fn a_compressed_body_is_refused_as_such() {
+    let server = Server::start().await;
+    let headers = "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}";
+    let answer = server.client().await.ask("POST", "/api/v1/echo", headers).await;
+    answer.problem(415, "unsupported_media_type");
+}

@@ -4,6 +4,7 @@ mod answers;
 mod bodies;
 mod demo;
 mod leaving;
+mod management;
 mod pace;
 mod raw;
 mod strangers;
