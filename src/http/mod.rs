@@ -3,14 +3,64 @@
 pub mod accept;
 pub mod body;
 pub mod client_address;
+mod docs;
+pub mod edge;
 mod forwarded;
 mod health;
 pub mod limit_headers;
+pub mod management;
+pub mod probes;
 pub mod problem;
-pub mod wire;
 mod services;
 mod sse;
+pub mod wire;
 pub mod ws;
 
+use poem::endpoint::make_sync;
+use poem::http::{Method, StatusCode, header};
+use poem::{Request, Response, Route, get};
+
+pub use docs::Documents;
+pub use edge::{Edge, RouteTable};
 pub use health::{Health, Readiness};
+pub use probes::{REVISION, VERSION};
 pub use services::{Identity, Services};
+
+use crate::config::PublicUrl;
+
+/// The public port: `api` (which serves `routes`) and what there is beside it, behind the edge.
+pub fn public(services: &Services, api: Route, routes: RouteTable, documents: Documents) -> Edge<Route> {
+    let prefix = services.config.server.public_url.as_ref().map_or("", PublicUrl::as_str);
+    let home = format!("{prefix}/docs");
+    let app = api
+        .at("/", get(make_sync(move |_| redirect(&home))))
+        .at("/problems/:code", get(make_sync(problem_page)));
+    Edge::new(documents.serve_on(app), beside(routes), services)
+}
+
+/// The paths beside the API.
+fn beside(routes: RouteTable) -> RouteTable {
+    let paths = [
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/openapi-3.0.json",
+        "/asyncapi.yaml",
+        "/problems/{code}",
+        "/livez",
+        "/readyz",
+        "/version",
+    ];
+    paths.iter().fold(routes, |table, path| table.at(path, [Method::GET]))
+}
+
+/// Temporary, because `server.public_url` may change and a permanent one is remembered for ever.
+fn redirect(to: &str) -> Response {
+    Response::builder().status(StatusCode::TEMPORARY_REDIRECT).header(header::LOCATION, to).finish()
+}
+
+fn problem_page(request: Request) -> poem::Result<Response> {
+    let code = request.raw_path_param("code").unwrap_or_default();
+    let description = problem::description(code).ok_or(poem::error::NotFoundError)?;
+    Ok(Response::builder().content_type("application/json").body(description.to_string()))
+}

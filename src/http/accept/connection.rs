@@ -171,7 +171,7 @@ where
                 (request, LocalAddr(local.into()), RemoteAddr(peer.into()), scheme).into();
             request.set_data(wire);
             let mut response = endpoint.get_response(request).await;
-            say_goodbye(&mut response, version, &draining);
+            fit_connection(&mut response, version, &draining);
             Ok(hyper::Response::from(response).map(|body| Tied { body, _answering: answering }))
         }
     }
@@ -191,10 +191,14 @@ async fn told_to_go(shutdown: &Shutdown, pace: &Pace) {
     }
 }
 
-/// An HTTP/1 answer of a draining process asks its client to go elsewhere; HTTP/2 has GOAWAY for that.
-fn say_goodbye(response: &mut Response, version: Version, draining: &CancellationToken) {
+/// An HTTP/1 answer of a draining process asks its client to go elsewhere. HTTP/2 has GOAWAY for that, and no fields
+/// about the connection (RFC 9113 §8.2.2).
+fn fit_connection(response: &mut Response, version: Version, draining: &CancellationToken) {
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if draining.is_cancelled() && version != Version::HTTP_2 && !upgraded {
+    if version == Version::HTTP_2 {
+        response.headers_mut().remove(header::CONNECTION);
+        response.headers_mut().remove(header::UPGRADE);
+    } else if draining.is_cancelled() && !upgraded {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }

@@ -110,7 +110,8 @@ where
     }
 
     async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(self.settings.max_connections));
+        let places = Arc::new(Semaphore::new(self.most()));
+        let mut is_failing = false;
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -119,13 +120,21 @@ where
                 () = self.shutdown.hard().cancelled() => break,
                 _ = beat.tick() => self.beat(),
                 (accepted, permit) = accept(&listener, &places) => match accepted {
-                    Ok((stream, peer)) => self.clone().spawn(stream, peer, permit),
-                    Err(error) => pause_after(&error).await,
+                    Ok((stream, peer)) => {
+                        is_failing = false;
+                        self.clone().spawn(stream, peer, permit);
+                    }
+                    Err(error) => pause_after(&error, &mut is_failing).await,
                 },
             }
         }
         drop(listener);
         self.all_ended(&places).await;
+    }
+
+    /// As many as one call can wait for; no machine has more.
+    fn most(&self) -> usize {
+        self.settings.max_connections.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize)
     }
 
     fn beat(&self) {
@@ -147,9 +156,8 @@ where
 
     /// A place is given back when its socket is dropped, so that all of them together mean: nothing is open any more.
     async fn all_ended(&self, places: &Semaphore) {
-        let all = u32::try_from(self.settings.max_connections).unwrap_or(u32::MAX);
         tokio::select! {
-            _ = places.acquire_many(all) => {}
+            _ = places.acquire_many(u32::try_from(self.most()).unwrap_or(u32::MAX)) => {}
             () = self.shutdown.hard().cancelled() => {}
         }
     }
@@ -167,11 +175,14 @@ async fn accept(
     }
 }
 
-async fn pause_after(error: &io::Error) {
+/// Says once that connections cannot be accepted, until one was.
+async fn pause_after(error: &io::Error, is_failing: &mut bool) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset) {
         return; // that client's trouble, not ours
     }
-    warn!(event = "accept_failed", error = %error, "a connection could not be accepted");
+    if !std::mem::replace(is_failing, true) {
+        warn!(event = "accept_failed", error = %error, "connections cannot be accepted");
+    }
     tokio::time::sleep(PAUSE).await;
 }

@@ -123,6 +123,7 @@ impl Pace {
             Phase::Idle { since } => Some((since + self.keep_alive_timeout, ConnectionEnd::IdleTimeout)),
             Phase::Serving { .. } => None,
         };
+        // The catalogue has no reason of its own for it: the time one write may take is a limit.
         let by_reader = state.stalled.map(|since| (since + self.slow_reader_timeout, ConnectionEnd::Limit));
         [by_phase, by_reader].into_iter().flatten().min_by_key(|(at, _)| *at)
     }

@@ -1,7 +1,17 @@
 //! Errors as RFC 9457 problems: the one form every error of the HTTP edge takes.
 
-use poem::http::StatusCode;
+mod answer;
+mod catalogue;
+mod stray;
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use poem::http::{HeaderMap, StatusCode};
 use serde::Serialize;
+
+pub use answer::{PROBLEM_CODE, PROBLEM_JSON};
+pub use catalogue::description;
 
 use crate::chat::ChatError;
 use crate::words::{Failure, RequestId, TurnId};
@@ -50,17 +60,20 @@ pub struct Problem {
     pub turn: Option<TurnId>,
     /// The policies that refused.
     pub violated_policies: Vec<String>,
+    /// Why, for the log only.
+    pub cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
-        Self { failure, errors: Vec::new(), turn: None, violated_policies: Vec::new() }
+        Self { failure, errors: Vec::new(), turn: None, violated_policies: Vec::new(), cause: None }
     }
 }
 
 impl From<ChatError> for Problem {
     fn from(error: ChatError) -> Self {
-        Self { turn: error.turn(), ..Self::from(error.failure()) }
+        let known = Self::from(error.failure());
+        Self { turn: error.turn(), cause: Some(Arc::new(error)), ..known }
     }
 }
 
@@ -87,13 +100,24 @@ impl Problem {
     }
 }
 
-/// Handlers return `Result<_, Problem>`; the edge turns a [`Problem`] that travels inside a [`poem::Error`] into the
-/// response, adding the request id (`problem_of` in the outermost layer).
+impl Problem {
+    /// The problem as a handler's error, with header fields that its answer shall have.
+    pub fn with_headers(self, headers: HeaderMap) -> poem::Error {
+        let mut error = poem::Error::from(self);
+        error.set_data(headers);
+        error
+    }
+
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.failure.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// Handlers return `Result<_, Problem>`; the outermost layer of the edge finds the [`Problem`] that travels inside a
+/// [`poem::Error`] again, and adds the request id and the error's [`HeaderMap`], if it brought one.
 impl From<Problem> for poem::Error {
     fn from(problem: Problem) -> Self {
-        let status =
-            StatusCode::from_u16(problem.failure.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut error = Self::from_status(status);
+        let mut error = Self::from_status(problem.status());
         error.set_data(problem);
         error
     }

@@ -1,0 +1,121 @@
+//! The documents of the API, and a page to read them: all of it from memory, none of it from elsewhere.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use poem::endpoint::make_sync;
+use poem::http::{HeaderMap, StatusCode, header};
+use poem::{Request, Response, Route, get};
+use poem_openapi::OpenApiService;
+use sha2::{Digest as _, Sha256};
+
+use super::probes::VERSION;
+
+/// The page brings its own scripts and styles and speaks to this server only.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// How poem-openapi's page is given its document, and how ours is: by an address relative to `/docs`, which is right
+/// behind any path prefix.
+const INLINE: &str = "spec: spec,";
+const BY_ADDRESS: &str = "url: 'openapi.json',";
+
+/// The documents as they are served, byte for byte.
+#[derive(Clone, Debug)]
+pub struct Documents {
+    /// OpenAPI 3.1.
+    pub openapi: Bytes,
+    /// The same for generators that read nothing newer than 3.0.
+    pub openapi_3_0: Bytes,
+    /// AsyncAPI 3.0.
+    pub asyncapi: Bytes,
+}
+
+impl Documents {
+    /// Adds the documents and the page to `route`.
+    pub fn serve_on(self, route: Route) -> Route {
+        let json = |bytes| Document::new("application/json", bytes, None);
+        route
+            .at("/openapi.json", get(json(self.openapi).endpoint()))
+            .at("/openapi-3.0.json", get(json(self.openapi_3_0).endpoint()))
+            .at("/asyncapi.yaml", get(Document::new("application/yaml", self.asyncapi, None).endpoint()))
+            .at("/docs", get(make_sync(|request: Request| PAGE.answer(request.headers()))))
+    }
+}
+
+/// The page: 1.6 MB, so made when first asked for, not while the process starts.
+static PAGE: LazyLock<Document> =
+    LazyLock::new(|| Document::new("text/html; charset=utf-8", page().into(), Some(PAGE_POLICY)));
+
+/// One document and the tag that stands for its bytes.
+#[derive(Clone)]
+struct Document {
+    content_type: &'static str,
+    bytes: Bytes,
+    etag: String,
+    policy: Option<&'static str>,
+}
+
+impl Document {
+    fn new(content_type: &'static str, bytes: Bytes, policy: Option<&'static str>) -> Self {
+        let digest = Sha256::digest(&bytes);
+        let etag =
+            digest.iter().take(16).fold(String::from("\""), |tag, byte| format!("{tag}{byte:02x}")) + "\"";
+        Self { content_type, bytes, etag, policy }
+    }
+
+    fn endpoint(self) -> impl poem::Endpoint<Output = Response> {
+        make_sync(move |request: Request| self.answer(request.headers()))
+    }
+
+    fn answer(&self, asked: &HeaderMap) -> Response {
+        let response =
+            Response::builder().header(header::ETAG, &self.etag).header(header::CACHE_CONTROL, "no-cache");
+        if self.is_known(asked) {
+            return response.status(StatusCode::NOT_MODIFIED).finish();
+        }
+        let response = match self.policy {
+            Some(policy) => response.header(header::CONTENT_SECURITY_POLICY, policy),
+            None => response,
+        };
+        response.content_type(self.content_type).body(self.bytes.clone())
+    }
+
+    /// RFC 9110 §13.1.2: compared weakly, so that a tag of the compressed form counts, too.
+    fn is_known(&self, asked: &HeaderMap) -> bool {
+        let values = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag.trim_start_matches("W/") == self.etag)
+    }
+}
+
+fn page() -> String {
+    OpenApiService::new((), "Polylogue", VERSION).swagger_ui_html().replacen(INLINE, BY_ADDRESS, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_reads_the_document_beside_it_and_nothing_from_elsewhere() {
+        let page = page();
+        assert!(page.contains(BY_ADDRESS) && !page.contains(INLINE));
+        assert!(!page.contains("src=\"http") && !page.contains("href=\"http"));
+    }
+
+    #[test]
+    fn a_document_that_is_known_is_not_sent_again() {
+        let document = Document::new("application/json", Bytes::from_static(b"{}"), None);
+        let ask = |tags: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, tags.parse().unwrap());
+            document.answer(&headers).status()
+        };
+        assert_eq!(ask(&document.etag), StatusCode::NOT_MODIFIED);
+        assert_eq!(ask(&format!("\"other\", W/{}", document.etag)), StatusCode::NOT_MODIFIED);
+        assert_eq!(ask("*"), StatusCode::NOT_MODIFIED);
+        assert_eq!(ask("\"other\""), StatusCode::OK);
+    }
+}

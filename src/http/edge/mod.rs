@@ -1,0 +1,206 @@
+//! What every request of the public port passes, in the order of [`Edge::call`].
+
+mod compress;
+mod intake;
+mod routes;
+mod seam;
+mod visit;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use hyper::body::Body as _;
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::{Endpoint, IntoResponse as _, Request, Response};
+use tokio::time::Instant;
+use tracing::{Instrument as _, error};
+
+use routes::Route;
+pub use routes::RouteTable;
+use visit::Visit;
+
+use super::probes::Probes;
+use super::problem::Problem;
+use super::{Identity, Services};
+use crate::config::Config;
+use crate::limits::{RateLimits, Subject};
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::Metrics;
+use crate::words::{ConversationId, ErrorCode, Failure, Principal, RequestId};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// Everything between the accept loop and the routes.
+pub struct Edge<E> {
+    app: E,
+    routes: RouteTable,
+    probes: Probes,
+    config: Arc<Config>,
+    limits: Arc<RateLimits>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+}
+
+impl<E: Endpoint> Endpoint for Edge<E> {
+    type Output = Response;
+
+    /// Probes → who asks → span, log line and numbers → [`Self::routed`].
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        if let Some(answer) = self.probes.answer(&request) {
+            return Ok(answer);
+        }
+        let route = self.routes.find(request.uri().path());
+        let identity = self.identify(&request);
+        let visit = Visit::begin(&self.metrics, &request, route, &identity);
+        request.set_data(identity.clone());
+        let answering = self.finished(request, route, &identity).instrument(visit.span());
+        Ok(visit.answered(answering.await))
+    }
+}
+
+impl<E: Endpoint> Edge<E> {
+    /// Puts `app`, which serves `routes`, behind the edge.
+    pub fn new(app: E, routes: RouteTable, services: &Services) -> Self {
+        let Services { config, limits, metrics, health, shutdown, .. } = services.clone();
+        Self { app, routes, probes: Probes::public(health), config, limits, metrics, shutdown }
+    }
+
+    /// What every answer has, whatever it says: request id, caching rules, compression, and for HEAD no body.
+    async fn finished(&self, mut request: Request, route: Option<&Route>, identity: &Identity) -> Response {
+        let is_head = request.method() == Method::HEAD;
+        if is_head {
+            request.set_method(Method::GET);
+        }
+        let coding = compress::accepted(request.headers()).filter(|_| !is_head);
+        let mut response = self.routed(request, route, identity).await;
+        if route.is_some_and(Route::is_limited) {
+            response
+                .headers_mut()
+                .entry(header::CACHE_CONTROL)
+                .or_insert(HeaderValue::from_static("no-store"));
+        }
+        if let Ok(id) = HeaderValue::from_str(identity.request_id.as_str()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        let response = compress::compressed(response, coding);
+        if is_head { without_body(response) } else { response }
+    }
+
+    /// Unknown paths and methods end here, and OPTIONS.
+    async fn routed(&self, request: Request, route: Option<&Route>, identity: &Identity) -> Response {
+        let Some(route) = route else {
+            return Problem::of(poem::error::NotFoundError.into()).into_response(&identity.request_id);
+        };
+        let mut response = match route.operation(request.method()) {
+            Some(operation) if route.is_limited() => self.limited(request, route, operation, identity).await,
+            Some(_) => self.handled(request, route, identity).await,
+            None if request.method() == Method::OPTIONS => return options(route),
+            None => {
+                Problem::of(poem::error::MethodNotAllowedError.into()).into_response(&identity.request_id)
+            }
+        };
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(header::ALLOW, route.allow.clone());
+        }
+        response
+    }
+
+    /// The limits, before a byte of the body is read.
+    async fn limited(
+        &self,
+        request: Request,
+        route: &Route,
+        operation: &str,
+        identity: &Identity,
+    ) -> Response {
+        let conversation = conversation_in(request.uri().path());
+        let subject = Subject {
+            address: &identity.address,
+            principal: &identity.principal,
+            conversation: conversation.as_ref(),
+            identified_by: identity.identified_by,
+        };
+        let Some(verdict) = self.limits.decide(operation, &subject).await else {
+            return self.handled(request, route, identity).await;
+        };
+        let mut response = if verdict.is_allowed() {
+            self.handled(request, route, identity).await
+        } else {
+            seam::limit_problem(&verdict).into_response(&identity.request_id)
+        };
+        add_limits(response.headers_mut(), seam::limit_headers(&verdict));
+        response
+    }
+
+    /// The routes; every error and every panic behind them becomes a problem here.
+    async fn handled(&self, request: Request, route: &Route, identity: &Identity) -> Response {
+        let id = &identity.request_id;
+        match AssertUnwindSafe(self.taken_in(request)).catch_unwind().await {
+            Ok(Ok(response)) => Problem::in_form(response, id),
+            Ok(Err(error)) => Problem::answer_to(error, id, &route.parameters),
+            Err(_) => {
+                // What it says is not logged: a panic's text may quote what it was working on.
+                error!(event = "panic", request_id = %id, "a handler panicked");
+                Problem::from(Failure::new(ErrorCode::Internal, "The log of the server knows more."))
+                    .into_response(id)
+            }
+        }
+    }
+
+    /// The body within its limits, then the handler.
+    async fn taken_in(&self, mut request: Request) -> poem::Result<Response> {
+        intake::take_in(&mut request, &self.config.server, &self.shutdown).await?;
+        Ok(self.app.call(request).await?.into_response())
+    }
+
+    fn identify(&self, request: &Request) -> Identity {
+        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let peer = request.remote_addr().as_socket_addr().map_or(unknown, |address| address.ip());
+        let (address, identified_by) =
+            seam::client_address(peer, request.headers(), &self.config.server.trusted_proxies);
+        Identity {
+            request_id: request_id(request.headers()),
+            address,
+            identified_by,
+            principal: Principal::Address(address),
+            arrived: Instant::now(),
+        }
+    }
+}
+
+fn options(route: &Route) -> Response {
+    Response::builder().status(StatusCode::NO_CONTENT).header(header::ALLOW, route.allow.clone()).finish()
+}
+
+/// The caller's id for the request where it brought a valid one.
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let brought = |name| headers.get(name)?.to_str().ok()?.parse().ok();
+    brought(REQUEST_ID).or_else(|| brought(CORRELATION_ID)).unwrap_or_else(RequestId::random)
+}
+
+/// The conversation that a path is about; the one in a body is not known yet when limits are asked.
+fn conversation_in(path: &str) -> Option<ConversationId> {
+    path.strip_prefix("/api/v1/conversations/")?.split('/').next()?.parse().ok()
+}
+
+/// A handler's own fields stay; a policy it added stands beside those of the edge, in one list.
+fn add_limits(headers: &mut HeaderMap, limits: Vec<(HeaderName, HeaderValue)>) {
+    for (name, value) in limits {
+        if name == RATE_LIMIT_POLICY || !headers.contains_key(&name) {
+            headers.append(name, value);
+        }
+    }
+}
+
+/// HEAD: everything but the body, whose length stays where it is known.
+fn without_body(mut response: Response) -> Response {
+    let body = http_body_util::combinators::BoxBody::from(response.take_body());
+    if let Some(length) = body.size_hint().exact() {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    response
+}

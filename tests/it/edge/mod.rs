@@ -1,0 +1,10 @@
+//! The edge over real sockets: what clients, balancers and broken programs get to see.
+
+mod answers;
+mod bodies;
+mod demo;
+mod leaving;
+mod management;
+mod pace;
+mod raw;
+mod strangers;
