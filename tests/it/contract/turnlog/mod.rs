@@ -11,7 +11,8 @@ mod takeover;
 
 use std::sync::Arc;
 
-use polylogue::turnlog::LocalTurnLog;
+use polylogue::config::Turns;
+use polylogue::turnlog::{LocalTurnLog, TurnLog};
 
 /// Runs every claim against one implementation: its name, and how it is made from the settings.
 macro_rules! contract {
@@ -51,11 +52,14 @@ macro_rules! contract {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $claim() {
-                let settings = stage::settings();
-                super::$group::$claim(Arc::new($make(settings))).await;
+                super::$group::$claim($make(stage::short_lived()).await).await;
             }
         )*
     };
 }
 
-contract!(local: LocalTurnLog::new);
+contract!(local: local_log);
+
+async fn local_log(settings: Turns) -> Arc<dyn TurnLog> {
+    Arc::new(LocalTurnLog::new(settings))
+}

@@ -8,7 +8,7 @@ use polylogue::config::{Config, Span, Turns};
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::Metrics;
 use polylogue::turnlog::{
-    Accepted, Claim, Live, LiveTurns, LogPage, NewTurn, Reader, TakenOver, TurnLog, fold,
+    Accepted, Claim, Live, LiveTurns, LocalTurnLog, LogPage, NewTurn, Reader, TakenOver, TurnLog, fold,
 };
 use polylogue::words::{
     ClientAddress, ConversationRef, ErrorCode, Event, EventBody, EventId, Failure, PersonaId, Principal,
@@ -18,9 +18,18 @@ use tokio_util::sync::CancellationToken;
 
 pub const RETENTION: Duration = Duration::from_millis(300);
 
-/// The default settings; ended turns are forgotten soon, so that a test can wait for it.
 pub fn settings() -> Turns {
-    Turns { retention: Span(RETENTION), ..Config::default().turns }
+    Config::default().turns
+}
+
+/// Ended turns are forgotten soon, so that a test can wait for it.
+pub fn short_lived() -> Turns {
+    Turns { retention: Span(RETENTION), ..settings() }
+}
+
+/// A log that replicas of one test share.
+pub fn shared_log() -> Arc<dyn TurnLog> {
+    Arc::new(LocalTurnLog::new(settings()))
 }
 
 pub fn id(epoch: u64, seq: u64) -> EventId {
