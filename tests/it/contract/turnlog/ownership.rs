@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use polylogue::turnlog::{Appended, Claim, TakenOver, TurnLog};
-use polylogue::words::{EventBody, PersonaId, TurnStatus};
+use polylogue::words::{ErrorCode, Event, EventBody, Failure, PersonaId, TurnStatus};
 use tokio::task::JoinSet;
 
 use super::stage::*;
 
 type Log = Arc<dyn TurnLog>;
 
-fn resets(events: &[Arc<polylogue::words::Event>]) -> Vec<PersonaId> {
-    let reset = |body: &EventBody| match body {
-        EventBody::ReplyReset { persona, .. } => Some(persona.clone()),
-        _ => None,
+fn resets(events: &[Arc<Event>]) -> Vec<PersonaId> {
+    let reset = |event: &Arc<Event>| {
+        let EventBody::ReplyReset { persona, .. } = &event.body else { return None };
+        Some(persona.clone())
     };
-    events.iter().filter_map(|event| reset(&event.body)).collect()
+    events.iter().filter_map(reset).collect()
 }
 
 pub async fn a_takeover_resets_exactly_the_unfinished_replies(log: Log) {
@@ -93,16 +93,8 @@ pub async fn a_turn_taken_over_too_often_is_given_only_to_end_it(log: Log) {
     let last = log.take_over(turn.turn, epoch, &replica("c")).await.unwrap();
 
     let TakenOver::TooOften { claim, page } = last else { panic!("taken over once more: {last:?}") };
-    let end = batch(
-        &claim,
-        1,
-        [EventBody::TurnFailed {
-            error: polylogue::words::Failure::new(
-                polylogue::words::ErrorCode::Internal,
-                "It was begun too often.",
-            ),
-        }],
-    );
+    let error = Failure::new(ErrorCode::Internal, "It was begun too often.");
+    let end = batch(&claim, 1, [EventBody::TurnFailed { error }]);
     let answer = log.finish(&claim, page.record.last, &end).await.unwrap();
     assert_eq!(answer, Appended::Ok { cancel: None });
     assert_eq!(whole(log.as_ref(), turn.turn).await.record.status, TurnStatus::Failed);

@@ -111,17 +111,15 @@ pub fn batch(claim: &Claim, seq: u64, bodies: impl IntoIterator<Item = EventBody
 }
 
 pub async fn accept(log: &dyn TurnLog, turn: &NewTurn) -> Claim {
-    match log.accept(turn.clone()).await.unwrap() {
-        Accepted::Ok(claim) => claim,
-        other => panic!("not accepted: {other:?}"),
-    }
+    let accepted = log.accept(turn.clone()).await.unwrap();
+    let Accepted::Ok(claim) = accepted else { panic!("not accepted: {accepted:?}") };
+    claim
 }
 
 pub async fn take_over(log: &dyn TurnLog, turn: TurnId, epoch: u64, owner: &str) -> (Claim, LogPage) {
-    match log.take_over(turn, epoch, &replica(owner)).await.unwrap() {
-        TakenOver::Ok { claim, page } => (claim, page),
-        other => panic!("not taken over: {other:?}"),
-    }
+    let taken = log.take_over(turn, epoch, &replica(owner)).await.unwrap();
+    let TakenOver::Ok { claim, page } = taken else { panic!("not taken over: {taken:?}") };
+    (claim, page)
 }
 
 pub async fn whole(log: &dyn TurnLog, turn: TurnId) -> LogPage {
