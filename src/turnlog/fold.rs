@@ -176,3 +176,80 @@ pub(super) fn end_of(event: &Event) -> Option<TurnStatus> {
         | EventBody::ReplyCancelled { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::{ClientAddress, Principal};
+
+    const TURN: &str = "01KASQ6W8V3Z0Q4T5Y7M2N9PBC-3fa2";
+
+    fn record() -> Record {
+        let request = r#"{"message":"was Troy real?","metadata":{"ui":"web"},"on_busy":"reject"}"#.to_owned();
+        Record {
+            turn: TURN.parse().unwrap(),
+            conversation: "team-42".parse().unwrap(),
+            principal: Principal::Address(ClientAddress::from(std::net::IpAddr::from([192, 0, 2, 7]))),
+            status: TurnStatus::Running,
+            epoch: 1,
+            owner: None,
+            last: EventId::START,
+            deadline: Timestamp::from_millis(0),
+            request: serde_json::value::RawValue::from_string(request).unwrap().into(),
+            cancel: None,
+            takeovers: 0,
+        }
+    }
+
+    /// Folds events given by their own members; ids and times are added.
+    fn folded(bodies: &[&str]) -> serde_json::Value {
+        let mut fold = Fold::new(&record());
+        for (body, seq) in bodies.iter().zip(1..) {
+            let id = EventId { epoch: 1, seq };
+            fold.apply(&Event::new(id, TURN.parse().unwrap(), serde_json::from_str(body).unwrap()));
+        }
+        serde_json::to_value(fold.turn()).unwrap()
+    }
+
+    const STARTED: &str = r#"{"type":"turn.started","conversation":{"id":"team-42","created":false},"message_id":"01KASQ6W8V3Z0Q4T5Y7M2N9PBD"}"#;
+    const ROUTED: &str = r#"{"type":"routing.decided","routing":{"personas":["historian","skeptic"],"source":"explicit","reason":"asked for"}}"#;
+    const SAYS: &str = r#"{"type":"reply.delta","persona":"skeptic","text":"I would"}"#;
+    const RESET: &str = r#"{"type":"reply.reset","persona":"skeptic","reason":"takeover"}"#;
+    const COMPLETED: &str = r#"{"type":"reply.completed","persona":"historian","message_id":"01KASQ6Z1D8R6E0W3K5J7H2GFA","content":"Yes.","finish_reason":"stop","usage":{"input_tokens":5,"output_tokens":2,"total_tokens":7}}"#;
+    const CANCELLED: &str = r#"{"type":"reply.cancelled","persona":"skeptic","content":"I would"}"#;
+    const FAILED: &str = r#"{"type":"reply.failed","persona":"skeptic","error":{"code":"model_timeout","detail":"Too slow."}}"#;
+    const ENDED: &str = r#"{"type":"turn.cancelled","reason":"requested"}"#;
+
+    #[test]
+    fn a_turn_is_what_its_events_say() {
+        let turn = folded(&[STARTED, ROUTED, SAYS, COMPLETED, CANCELLED, ENDED]);
+        assert_eq!(turn["status"], "cancelled");
+        assert_eq!(turn["cancel_reason"], "requested");
+        assert_eq!(turn["last_event_id"], "1-6");
+        assert_eq!(turn["message"]["content"], "was Troy real?");
+        assert_eq!(turn["message"]["id"], "01KASQ6W8V3Z0Q4T5Y7M2N9PBD");
+        assert_eq!(turn["metadata"]["ui"], "web");
+        let (historian, skeptic) = (&turn["replies"][0], &turn["replies"][1]);
+        assert_eq!((&historian["status"], &historian["content"]), (&"completed".into(), &"Yes.".into()));
+        assert_eq!((&skeptic["status"], &skeptic["content"]), (&"cancelled".into(), &"I would".into()));
+        assert_eq!(turn["usage"]["total_tokens"], 7);
+        assert!(turn["ended_at"].is_string());
+    }
+
+    #[test]
+    fn a_turn_that_runs_says_nothing_of_its_end() {
+        let turn = folded(&[STARTED, ROUTED, SAYS, SAYS, FAILED]);
+        assert_eq!(turn["status"], "running");
+        assert_eq!((&turn["ended_at"], &turn["usage"]), (&().into(), &().into()));
+        assert_eq!(turn["replies"][0]["status"], "pending");
+        assert_eq!(turn["replies"][1]["error"]["code"], "model_timeout");
+    }
+
+    #[test]
+    fn a_reset_forgets_all_of_one_reply() {
+        let turn = folded(&[STARTED, ROUTED, SAYS, COMPLETED, FAILED, RESET, SAYS]);
+        assert_eq!(turn["replies"][0]["status"], "completed");
+        let skeptic = serde_json::json!({"persona": "skeptic", "status": "running", "content": "I would"});
+        assert_eq!(turn["replies"][1], skeptic);
+    }
+}

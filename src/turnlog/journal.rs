@@ -119,7 +119,7 @@ impl Journal {
             return Err(TurnFull);
         }
         let (id, is_delta) = (event.id, event.body.is_delta());
-        let (was_idle, was_due) = (self.written == self.events.len(), self.is_full() || self.is_urgent());
+        let (was_idle, was_due) = (self.is_written(), self.is_full() || self.is_urgent());
         self.owe(&event.body);
         self.bytes += size;
         self.pending_bytes += size;
@@ -134,13 +134,13 @@ impl Journal {
         Ok(Pushed { id, shows: self.show(), wakes })
     }
 
-    /// The durable log has the first `upto` events.
+    /// The durable log has the first `upto` events; says whether readers have something to see.
     pub(super) fn confirm(&mut self, upto: usize) -> bool {
         self.cut_off = false;
         self.mark_written(upto);
+        let is_news = upto > self.shown;
         self.shown = self.shown.max(upto);
-        self.show();
-        self.written == self.events.len()
+        self.show() || is_news
     }
 
     /// The durable log ends at `from`; `false` if this journal has no such event, or had known.
@@ -154,7 +154,7 @@ impl Journal {
         is_ours && is_news
     }
 
-    /// The durable log did not answer: readers are shown everything meanwhile.
+    /// The durable log did not answer: readers are shown everything meanwhile. Says whether that is something.
     pub(super) fn cut_off(&mut self) -> bool {
         self.cut_off = true;
         self.show()
@@ -164,8 +164,12 @@ impl Journal {
         self.cut_off
     }
 
+    pub(super) fn is_written(&self) -> bool {
+        self.written == self.events.len()
+    }
+
     pub(super) fn due(&self) -> Due {
-        if self.written == self.events.len() {
+        if self.is_written() {
             return Due::Never;
         }
         match self.flush_at {

@@ -310,7 +310,7 @@ impl Live {
             }
             Appended::Resend { from } => {
                 let goes_on = self.state().journal.resend(from);
-                self.changed();
+                self.changed(true);
                 goes_on
             }
             Appended::Fenced => self.lost(Loss::Fenced),
@@ -320,8 +320,8 @@ impl Live {
     }
 
     pub(super) fn unavailable(&self) {
-        self.state().journal.cut_off();
-        self.changed();
+        let shows = self.state().journal.cut_off();
+        self.changed(shows);
     }
 
     pub(super) fn lost(&self, loss: Loss) -> bool {
@@ -332,24 +332,26 @@ impl Live {
         state.phase = Phase::Lost(loss);
         state.place = None;
         drop(state);
-        self.changed();
+        self.changed(true);
         self.cancel.cancel();
         true
     }
 
     fn confirmed(&self, upto: usize) {
         let mut state = self.state();
-        let all = state.journal.confirm(upto);
-        if all && state.phase == Phase::Finishing {
+        let shows = state.journal.confirm(upto);
+        if state.journal.is_written() && state.phase == Phase::Finishing {
             state.phase = Phase::Durable;
             state.place = None;
         }
         drop(state);
-        self.changed();
+        self.changed(shows);
     }
 
-    fn changed(&self) {
-        self.news.notify_waiters();
+    fn changed(&self, for_readers: bool) {
+        if for_readers {
+            self.news.notify_waiters();
+        }
         self.settled.notify_waiters();
     }
 }

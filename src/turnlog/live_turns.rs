@@ -159,3 +159,21 @@ impl LiveTurns {
 pub(super) fn left_of(deadline: Timestamp) -> Duration {
     Duration::from_millis(deadline.as_millis().saturating_sub(Timestamp::now().as_millis()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_may_wait_for_events_on_any_thread() {
+        fn can_move(_: impl Send) {}
+        let settings = config::Config::default().turns;
+        let log = Arc::new(super::super::LocalTurnLog::new(settings.clone()));
+        let turns = LiveTurns::new(log, settings, Arc::new(Metrics::new()), Shutdown::new());
+        let turn = "01KASQ6W8V3Z0Q4T5Y7M2N9PBC-3fa2".parse().unwrap();
+        can_move(turns.open(turn, None));
+        can_move(turns.page(turn));
+        let next = |reader: &'static mut Reader| can_move(reader.next());
+        let _: fn(&'static mut Reader) = next;
+    }
+}

@@ -54,6 +54,7 @@ pub(super) struct Shelf {
     /// Ended turns, the first to be forgotten first.
     ended: VecDeque<TurnId>,
     bytes: usize,
+    most_bytes: usize,
 }
 
 impl Shelf {
@@ -65,6 +66,7 @@ impl Shelf {
             running: BTreeSet::new(),
             ended: VecDeque::new(),
             bytes: 0,
+            most_bytes: MOST_BYTES,
         }
     }
 
@@ -129,7 +131,7 @@ impl Shelf {
     fn forget_some(&mut self) {
         let now = Instant::now();
         for _ in 0..FORGOTTEN_AT_ONCE {
-            let too_much = self.bytes > MOST_BYTES;
+            let too_much = self.bytes > self.most_bytes;
             let over =
                 |turn: &TurnId| self.turns.get(turn).is_none_or(|kept| too_much || kept.expires <= now);
             if self.ended.front().is_some_and(over) {
@@ -160,4 +162,77 @@ impl Shelf {
 /// An event is kept as its parts and as its line of JSON.
 fn cost(events: &[Arc<Event>]) -> usize {
     events.iter().map(|event| 2 * event.size() + size_of::<Event>()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::{
+        ClientAddress, ConversationRef, EventBody, Principal, Timestamp, TurnStatus, new_ulid,
+    };
+
+    const LIFE: Duration = Duration::from_secs(60);
+
+    fn put(shelf: &mut Shelf, conversation: &str) -> TurnId {
+        let conversation: ConversationId = conversation.parse().unwrap();
+        let turn = TurnId::new(new_ulid(1), &conversation);
+        let started = EventBody::TurnStarted {
+            conversation: ConversationRef { id: conversation.clone(), created: true },
+            message_id: turn.user_message(),
+            degraded: false,
+        };
+        let address = std::net::IpAddr::from([192, 0, 2, 7]);
+        let new = NewTurn {
+            turn,
+            conversation,
+            principal: Principal::Address(ClientAddress::from(address)),
+            owner: "a".parse().unwrap(),
+            deadline: Timestamp::now(),
+            request: serde_json::value::RawValue::NULL.to_owned().into(),
+            first: Arc::new(Event::new(EventId::before(1).next(), turn, started)),
+            idempotency: Some(Idempotency { key: [7; 32], body: [7; 32] }),
+        };
+        shelf.put(&new, LIFE);
+        turn
+    }
+
+    fn end(shelf: &mut Shelf, turn: TurnId) {
+        shelf.change(turn, LIFE, |record| record.status = TurnStatus::Completed);
+    }
+
+    #[tokio::test]
+    async fn when_there_is_too_much_the_oldest_ended_turns_go_and_running_ones_stay() {
+        let mut shelf = Shelf { most_bytes: 0, ..Shelf::new() };
+        let running = put(&mut shelf, "running");
+        let mut ended: Vec<_> = (0..20).map(|n| put(&mut shelf, &n.to_string())).collect();
+        ended.iter().for_each(|turn| end(&mut shelf, *turn));
+
+        put(&mut shelf, "new");
+        let kept = ended.split_off(FORGOTTEN_AT_ONCE);
+        assert!(ended.iter().all(|turn| shelf.turn(*turn).is_none()));
+        assert!(kept.iter().all(|turn| shelf.turn(*turn).is_some()));
+        put(&mut shelf, "newer");
+        put(&mut shelf, "newest");
+
+        assert!(kept.iter().all(|turn| shelf.turn(*turn).is_none()));
+        assert!(shelf.turn(running).is_some());
+        assert_eq!((shelf.turns.len(), shelf.current.len(), shelf.ended.len()), (4, 4, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_nobody_ends_is_forgotten_in_the_end_with_all_that_led_to_it() {
+        let mut shelf = Shelf::new();
+        let lost = put(&mut shelf, "c");
+        tokio::time::advance(LIFE).await;
+        assert!(shelf.turn(lost).is_none());
+        assert!(shelf.current(&"c".parse().unwrap()).is_none());
+        assert_eq!(shelf.running().count(), 0);
+
+        let fresh = put(&mut shelf, "d");
+
+        assert_eq!((shelf.turns.len(), shelf.current.len(), shelf.running.len()), (1, 1, 1));
+        assert_eq!(shelf.keys.len(), 1);
+        shelf.forget(fresh);
+        assert_eq!((shelf.bytes, shelf.keys.len()), (0, 0));
+    }
 }
