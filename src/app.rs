@@ -3,34 +3,35 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::chat::{Chat, Parts, Personas};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::connections::Connections;
-use crate::exit::Failed;
+use crate::exit::Failure;
 use crate::flags::Flags;
 use crate::fleet::{LocalFleet, LocalPresence, Presence};
 use crate::http::accept::{self, Watched};
 use crate::http::management::{Management, StatusBoard};
-use crate::http::{Documents, Health, Services, api, document, asyncapi};
+use crate::http::{self, Documents, Health, Services, api, asyncapi, document};
 use crate::limits::{Leases, Limiter, LocalLeases, LocalLimiter, RateLimits};
-use crate::llm::{self, Upstreams};
+use crate::llm::{self, ChatModel, Upstreams};
 use crate::memory::{LocalMemory, Measured, Memory};
 use crate::shutdown::{Sequence, Shutdown};
 use crate::simulator::{self, Controls, Simulator};
+use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Backend, Metrics};
 use crate::turnlog::{LiveTurns, LocalTurnLog, TurnLog};
 use crate::words::ReplicaId;
 
+/// Callers that `/status` names.
+const MOST_LIMITED: usize = 10;
+
 /// Where state lives. Replicas that share these are one service.
 #[derive(Clone)]
 pub struct Seams {
-    /// Who this replica is.
-    pub replica: ReplicaId,
     /// Turns.
     pub log: Arc<dyn TurnLog>,
     /// Conversations.
@@ -45,12 +46,10 @@ pub struct Seams {
 
 impl Seams {
     /// Everything in this process.
-    pub fn local(config: &Config, metrics: &Arc<Metrics>) -> Self {
-        let replica = ReplicaId::random();
+    pub fn local(config: &Config, replica: &ReplicaId, metrics: &Arc<Metrics>) -> Self {
         let memory = LocalMemory::new(&config.memory, Arc::clone(metrics));
         let presence = LocalPresence::new(Arc::new(LocalFleet::new()), replica.clone(), *config.turns.lease);
         Self {
-            replica,
             log: Arc::new(LocalTurnLog::new(config.turns.clone())),
             memory: Arc::new(Measured::new(memory, Backend::Local, Arc::clone(metrics))),
             limiter: Arc::new(LocalLimiter::new()),
@@ -60,69 +59,73 @@ impl Seams {
     }
 }
 
+/// Puts together what handlers reach for: the product on these seams, asking this model.
+pub fn services(
+    config: Config,
+    replica: &ReplicaId,
+    seams: &Seams,
+    model: Arc<dyn ChatModel>,
+    metrics: &Arc<Metrics>,
+    shutdown: &Shutdown,
+) -> Result<Services, Failure> {
+    let personas = personas(&config)?;
+    let flags = Flags::load(config.flags.file.as_deref()).map_err(wrong)?;
+    shutdown.spawn(Arc::clone(&flags).watch(shutdown.clone(), Arc::clone(metrics)));
+    let routes = http::routes();
+    let (limiter, counted) = (Arc::clone(&seams.limiter), Arc::clone(metrics));
+    let limits = RateLimits::new(&config.limits, &routes.limited_operations(), limiter, counted).map_err(wrong)?;
+    let (log, turns) = (Arc::clone(&seams.log), config.turns.clone());
+    let parts = Parts {
+        personas: Arc::new(personas),
+        model,
+        memory: Arc::clone(&seams.memory),
+        log: Arc::clone(&log),
+        live: LiveTurns::new(log, turns, Arc::clone(metrics), shutdown.clone()),
+        flags,
+        metrics: Arc::clone(metrics),
+        shutdown: shutdown.clone(),
+        replica: replica.clone(),
+    };
+    Ok(Services {
+        chat: Arc::new(Chat::new(&config, parts).map_err(|error| bug(error.as_ref()))?),
+        config: Arc::new(config),
+        limits: Arc::new(limits),
+        metrics: Arc::clone(metrics),
+        health: Arc::new(Health::new()),
+        shutdown: shutdown.clone(),
+    })
+}
+
 /// A running service.
 pub struct App {
     listen: SocketAddr,
     management_listen: SocketAddr,
     services: Services,
     connections: Arc<Connections>,
-    simulator: Option<Simulator>,
-    replica: ReplicaId,
+    simulator: Option<(Simulator, Shutdown)>,
 }
 
 impl App {
     /// Starts everything, in the order of `design.md` §8; returns when it is ready.
     pub async fn start(
         config: Config,
-        metrics: Arc<Metrics>,
+        replica: ReplicaId,
         seams: Seams,
+        metrics: Arc<Metrics>,
         shutdown: Shutdown,
-    ) -> anyhow::Result<Self> {
-        let config = Arc::new(config);
-        let personas = Arc::new(load_personas(&config)?);
-        let flags = Flags::load(config.flags.file.as_deref()).map_err(Failed::config)?;
-        let simulator = start_simulator(&config, &shutdown).await?;
-        let model = connect(&config, &personas, simulator.as_ref(), &metrics)?;
-        shutdown.spawn(Arc::clone(&flags).watch(shutdown.clone(), Arc::clone(&metrics)));
+    ) -> Result<Self, Failure> {
+        let simulator = start_simulator(&config).await?;
+        let model = connect(&config, simulator.as_ref().map(|(simulator, _)| simulator.addr), &metrics)?;
+        let services = services(config, &replica, &seams, Arc::clone(&model) as _, &metrics, &shutdown)?;
+        shutdown.spawn(Arc::clone(&services.chat).tend(seams.presence));
+        let connections = Connections::start(&services.config, seams.leases, metrics, shutdown);
+        info!(event = "websocket_manager_started", "sockets can be taken");
 
-        let limits = RateLimits::new(&config.limits, &api::operations(), seams.limiter, Arc::clone(&metrics));
-        let limits = Arc::new(limits.map_err(Failed::config)?);
-        let log = Arc::clone(&seams.log);
-        let live = LiveTurns::new(log, config.turns.clone(), Arc::clone(&metrics), shutdown.clone());
-        let parts = Parts {
-            personas,
-            model: Arc::clone(&model) as _,
-            memory: seams.memory,
-            log: seams.log,
-            live,
-            flags,
-            metrics: Arc::clone(&metrics),
-            shutdown: shutdown.clone(),
-            replica: seams.replica.clone(),
-        };
-        let chat = Arc::new(Chat::new(&config, parts)?);
-        shutdown.spawn(Arc::clone(&chat).tend(seams.presence));
-
-        let connections = Connections::start(&config, seams.leases, Arc::clone(&metrics), shutdown.clone());
-        let health = Arc::new(Health::new());
-        let services = Services { config, chat, limits, metrics, health, shutdown };
-        let board = status_board(&services, &connections, &model, simulator.is_some(), &seams.replica);
+        let board = status_board(&services, &connections, model, simulator.is_some(), &replica);
         let (listen, management_listen) = listen(&services, &connections, board).await?;
-        let app = Self { listen, management_listen, services, connections, simulator, replica: seams.replica };
-        app.ready();
-        Ok(app)
-    }
-
-    fn ready(&self) {
-        self.services.health.started();
-        info!(
-            event = "application_ready",
-            listen = %self.listen,
-            management_listen = %self.management_listen,
-            replica = %self.replica,
-            docs = format!("http://{}/docs", self.listen),
-            "ready"
-        );
+        services.health.started();
+        info!(event = "application_ready", %listen, %management_listen, docs = format!("http://{listen}/docs"), "ready");
+        Ok(Self { listen, management_listen, services, connections, simulator })
     }
 
     /// Where the API listens.
@@ -137,7 +140,7 @@ impl App {
 
     /// The simulator's controls, where it answers instead of a model.
     pub fn simulator(&self) -> Option<&Controls> {
-        self.simulator.as_ref().map(|simulator| &simulator.controls)
+        self.simulator.as_ref().map(|(simulator, _)| &simulator.controls)
     }
 
     /// Everything a handler may use.
@@ -147,7 +150,7 @@ impl App {
 
     /// Stops in the order of `design.md` §8, once somebody asked for it; true if everything ended in time.
     pub async fn stopped(self) -> bool {
-        let Self { services, connections, .. } = self;
+        let Self { services, connections, simulator, .. } = self;
         let sequence = Sequence::asked(services.shutdown.clone(), (&services.config.server).into()).await;
         info!(event = "application_shutting_down", "stopping");
         services.health.draining();
@@ -155,62 +158,158 @@ impl App {
         let closing = sequence.closing();
         closing.until("turns", services.chat.idle()).await;
         closing.until("sockets", connections.stopped()).await;
+        let in_time = closing.ending().await;
+        if let Some((_, shutdown)) = simulator {
+            shutdown.hard().cancel();
+            shutdown.closing().cancel();
+        }
         info!(event = "llm_manager_shutdown", "the model is not asked any more");
-        let ended = closing.ending().await;
-        info!(event = "application_stopped", in_time = ended, "stopped");
-        ended
+        info!(event = "application_stopped", in_time, "stopped");
+        in_time
     }
 }
 
-/// Runs the service until it is asked to stop.
-pub async fn serve(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+/// Runs the service until `shutdown` is asked for and everything has ended.
+pub async fn serve(config: Config, replica: ReplicaId, shutdown: Shutdown) -> Result<(), Failure> {
+    info!(event = "application_starting", "starting");
     let metrics = Arc::new(Metrics::new());
-    let seams = Seams::local(&config, &metrics);
-    info!(event = "application_starting", version = env!("CARGO_PKG_VERSION"), replica = %seams.replica, "starting");
-    let app = App::start(config, metrics, seams, shutdown).await?;
+    let seams = Seams::local(&config, &replica, &metrics);
+    let started = App::start(config, replica, seams, metrics, shutdown).await;
+    let app = started.inspect_err(|failure| error!(event = "application_failed", error = %failure, "not started"))?;
     app.stopped().await;
     Ok(())
 }
 
-/// A turn's flow as a Mermaid diagram.
-pub fn graph() -> anyhow::Result<String> {
-    let config = Config::default();
-    let metrics = Arc::new(Metrics::new());
-    let personas = Arc::new(Personas::load(None, None)?);
-    let seams = Seams::local(&config, &metrics);
-    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let shutdown = Shutdown::new();
-    let parts = Parts {
-        model: llm::connect(&config.llm, Some(nowhere), [], Arc::clone(&metrics))?,
-        live: LiveTurns::new(Arc::clone(&seams.log), config.turns.clone(), Arc::clone(&metrics), shutdown.clone()),
-        personas,
-        memory: seams.memory,
-        log: seams.log,
-        flags: Flags::load(None)?,
-        metrics,
-        shutdown,
-        replica: seams.replica,
-    };
-    Ok(Chat::new(&config, parts)?.mermaid())
+/// Runs the built-in stand-in for a model alone.
+pub async fn simulate_llm(settings: config::Simulator, shutdown: Shutdown) -> Result<(), Failure> {
+    simulator::run(&settings, shutdown).await.map_err(|error| taken(settings.listen, &error))
 }
 
-/// The document of the HTTP API.
-pub fn openapi_31() -> serde_json::Value {
-    document::openapi_31()
+/// The OpenAPI document, 3.1 or, for generators that read nothing newer, 3.0.
+pub fn openapi(three_zero: bool) -> Value {
+    if three_zero { document::openapi_30() } else { document::openapi_31() }
 }
 
-/// Its twin for generators that read nothing newer.
-pub fn openapi_30() -> serde_json::Value {
-    document::openapi_30()
-}
-
-/// The document of the socket.
+/// The AsyncAPI document of the socket.
 pub fn asyncapi() -> String {
     asyncapi::yaml()
 }
 
-/// Runs the simulator alone, until it is asked to stop.
-pub async fn simulate_llm(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    simulator::run(&config.simulator, shutdown).await.map_err(Failed::unavailable)?;
-    Ok(())
+/// A turn's flow as a Mermaid diagram. Builds the product as `serve` does, on a model that is never asked.
+pub fn graph() -> Result<String, Failure> {
+    let (config, replica, metrics) = (Config::default(), ReplicaId::random(), Arc::new(Metrics::new()));
+    let seams = Seams::local(&config, &replica, &metrics);
+    let model = connect(&config, Some(SocketAddr::from(([127, 0, 0, 1], 0))), &metrics)?;
+    Ok(services(config, &replica, &seams, model, &metrics, &Shutdown::new())?.chat.mermaid())
 }
+
+fn personas(config: &Config) -> Result<Personas, Failure> {
+    Personas::load(config.personas.file.as_deref(), config.personas.default.as_deref()).map_err(wrong)
+}
+
+async fn start_simulator(config: &Config) -> Result<Option<(Simulator, Shutdown)>, Failure> {
+    if !llm::needs_simulator(&config.llm) {
+        return Ok(None);
+    }
+    let listener = bind(config.simulator.listen).await?;
+    // A shutdown of its own: it answers until the last turn has ended.
+    let shutdown = Shutdown::new();
+    let settings = simulator::Settings::from(&config.simulator);
+    let simulator = Simulator::start(settings, listener, &shutdown);
+    let simulator = simulator.map_err(|error| taken(config.simulator.listen, &error))?;
+    warn!(event = "simulator_in_use", "no model is configured: the built-in simulator answers");
+    Ok(Some((simulator, shutdown)))
+}
+
+fn connect(config: &Config, simulator: Option<SocketAddr>, metrics: &Arc<Metrics>) -> Result<Arc<Upstreams>, Failure> {
+    let personas = personas(config)?;
+    let models = personas.all().iter().filter_map(|persona| persona.model.clone());
+    let models = models.chain(config.routing.model.clone());
+    llm::connect(&config.llm, simulator, models, Arc::clone(metrics)).map_err(wrong)
+}
+
+/// Opens both ports; answers where they are.
+async fn listen(
+    services: &Services,
+    connections: &Arc<Connections>,
+    board: Arc<StatusBoard>,
+) -> Result<(SocketAddr, SocketAddr), Failure> {
+    let Services { config, metrics, health, shutdown, .. } = services;
+    let public = bind(config.server.listen).await?;
+    let management = bind(config.server.management_listen).await?;
+    let addresses = (address(&public)?, address(&management)?);
+
+    let documents = Documents {
+        openapi: document::openapi_31().to_string().into(),
+        openapi_3_0: document::openapi_30().to_string().into(),
+        asyncapi: asyncapi::yaml().into(),
+    };
+    let endpoint = http::public(services, api::routes(services, connections), http::routes(), documents);
+    let watched = Watched { metrics: Arc::clone(metrics), health: Arc::clone(health) };
+    let settings = accept::Settings::public(&config.server);
+    shutdown.spawn(accept::serve(public, endpoint, settings, Some(watched), shutdown.clone()));
+
+    let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board);
+    let settings = accept::Settings::management(&config.server);
+    shutdown.spawn(accept::serve(management, endpoint, settings, None, shutdown.clone()));
+    Ok(addresses)
+}
+
+/// What `/status` shows beside what the edge knows itself.
+fn status_board(
+    services: &Services,
+    connections: &Arc<Connections>,
+    model: Arc<Upstreams>,
+    simulated: bool,
+    replica: &ReplicaId,
+) -> Arc<StatusBoard> {
+    let board = StatusBoard::new();
+    let replica = replica.to_string();
+    board.register("replica", move || json!(replica));
+    board.register("breakers", move || model.snapshot().iter().map(breaker).collect());
+    board.register("simulator_in_use", move || json!(simulated));
+    let connections = Arc::clone(connections);
+    board.register("sockets", move || {
+        let census = connections.census();
+        json!({"open": census.total, "principals": census.principals})
+    });
+    let limits = Arc::clone(&services.limits);
+    board.register("most_limited", move || {
+        let callers = limits.most_limited(MOST_LIMITED).into_iter();
+        callers.map(|(client, refused)| json!({"client": client, "refused": refused})).collect()
+    });
+    Arc::new(board)
+}
+
+fn breaker(snapshot: &crate::resilience::Snapshot) -> Value {
+    use crate::telemetry::metrics::Label as _;
+    json!({
+        "name": snapshot.name,
+        "state": snapshot.state.as_label(),
+        "consecutive_failures": snapshot.consecutive_failures,
+        "probe_in_ms": snapshot.probe_in.map(|wait| wait.as_millis() as u64),
+    })
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| taken(address, &error))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::Unavailable(error.to_string()))
+}
+
+fn taken(address: SocketAddr, error: &std::io::Error) -> Failure {
+    Failure::Unavailable(format!("{address}: {error}"))
+}
+
+/// A file or a setting is wrong.
+fn wrong(error: impl std::error::Error) -> Failure {
+    Failure::Configuration(Chain(&error).to_string())
+}
+
+fn bug(error: &(dyn std::error::Error + 'static)) -> Failure {
+    error!(error = %Chain(error), "the flow is wrong");
+    Failure::Bug
+}
+

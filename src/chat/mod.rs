@@ -180,6 +180,11 @@ impl Chat {
         self.personas.find(id).map(personas::Persona::view).ok_or(ChatError::PersonaNotFound)
     }
 
+    /// Waits until this replica runs no turn.
+    pub async fn idle(&self) {
+        self.live.idle().await;
+    }
+
     /// A turn's flow as a Mermaid diagram, as the README shows it.
     pub fn mermaid(&self) -> String {
         self.runner.mermaid()

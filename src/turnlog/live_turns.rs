@@ -70,6 +70,13 @@ impl LiveTurns {
         self.places.available_permits()
     }
 
+    /// Waits until no turn has a place here, without keeping anybody from taking one meanwhile.
+    pub async fn idle(&self) {
+        let all = u32::try_from(self.settings.max_concurrent.get()).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        drop(self.places.acquire_many(all).await);
+    }
+
     /// Begins to run a turn that this replica owns: `page` is all the durable log has of it (after [`TurnLog::accept`]:
     /// [`NewTurn::page`](super::NewTurn::page)). `cancel` fires when its work should stop: cancelled, or lost.
     pub fn begin(
