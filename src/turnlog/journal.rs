@@ -1,5 +1,5 @@
 //! The owner's copy of a turn's log: what was said, what the durable log has of it, and what readers may see of it.
-//! Three marks on one list, `written ≤ shown ≤ len` save after a failover; no waiting and no locks here.
+//! Three marks on one list, `written ≤ shown ≤ len`; no waiting and no locks here.
 
 use std::sync::Arc;
 use std::time::Duration;

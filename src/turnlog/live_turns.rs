@@ -96,6 +96,7 @@ impl LiveTurns {
             ask_every: *self.settings.beat,
             until,
             unconfirmed: Arc::clone(&self.unconfirmed),
+            resent: false,
         };
         self.shutdown.spawn(Arc::clone(self).write(writer, Arc::clone(&live)));
         live

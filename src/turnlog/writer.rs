@@ -13,6 +13,7 @@ use super::live::{Live, Work};
 use super::outcome::Loss;
 use super::{Appended, LogUnavailable, TurnLog};
 use crate::telemetry::metrics::{AppendOutcome, Metrics};
+use crate::words::EventId;
 
 /// How long one write may take in all; above what Redis' time-outs and attempts add up to (2 s), so that it only ever
 /// cuts off an implementation that hangs.
@@ -34,11 +35,13 @@ pub(super) struct Writer {
     pub(super) until: Instant,
     /// Places for turns that have ended and are not written yet.
     pub(super) unconfirmed: Arc<Semaphore>,
+    /// The log has just asked for events again; doing so twice in a row is no progress.
+    pub(super) resent: bool,
 }
 
 impl Writer {
     /// Writes until the turn is over here.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
         let mut ask_at = Instant::now() + self.ask_every;
         let mut waits_in: Option<OwnedSemaphorePermit> = None;
@@ -82,7 +85,7 @@ impl Writer {
         }
     }
 
-    async fn write(&self, batch: Batch) -> bool {
+    async fn write(&mut self, batch: Batch) -> bool {
         let Batch { previous, events, upto } = batch;
         let claim = self.live.claim();
         let ends = events.last().is_some_and(|event| end_of(event).is_some());
@@ -95,7 +98,7 @@ impl Writer {
         self.answered(upto, answer.unwrap_or_else(|late| Err(LogUnavailable(late.into()))))
     }
 
-    async fn release(&self, previous: crate::words::EventId) -> bool {
+    async fn release(&mut self, previous: EventId) -> bool {
         let release = self.log.release(self.live.claim(), previous);
         match tokio::time::timeout(WRITE_CEILING, release).await {
             Ok(Ok(Appended::Ok { .. })) => self.live.lost(Loss::Released),
@@ -105,12 +108,14 @@ impl Writer {
     }
 
     /// Takes in an answer; `false` if the next attempt must wait a while.
-    fn answered(&self, upto: usize, answer: Result<Appended, LogUnavailable>) -> bool {
+    fn answered(&mut self, upto: usize, answer: Result<Appended, LogUnavailable>) -> bool {
         match answer {
             Ok(answer) => {
                 self.metrics.turn_log.appends.inc(&(outcome(answer),));
                 self.log_fence(answer);
-                self.live.answered(upto, answer)
+                let resends = outcome(answer) == AppendOutcome::Resend;
+                let again = std::mem::replace(&mut self.resent, resends) && resends;
+                self.live.answered(upto, answer) && !again
             }
             Err(error) => {
                 tracing::debug!(turn_id = %self.live.turn(), error = %error.0, "a write to the turn log failed");
