@@ -1,9 +1,12 @@
 //! The edge: accept loop, requests and frames in, events out; no decisions.
 
 pub mod accept;
+pub mod client_address;
 mod docs;
 pub mod edge;
+mod forwarded;
 mod health;
+pub mod limit_headers;
 pub mod management;
 pub mod probes;
 pub mod problem;

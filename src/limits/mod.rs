@@ -1,13 +1,32 @@
 //! Limits: how often something may be asked (`Limiter`), and how many of something may be held (`Leases`).
 
+mod fixed_window;
+mod gcra;
+mod local;
+mod local_leases;
+mod most_limited;
+mod rate_limits;
+mod routes;
+mod slots;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::config::{Scope, Strategy};
-use crate::telemetry::metrics::Backend;
-use crate::words::{ConnectionId, Principal};
+pub use local::LocalLimiter;
+pub use local_leases::LocalLeases;
+pub use rate_limits::RateLimits;
+pub use routes::WrongLimits;
+
+use crate::telemetry::metrics::{Backend, IdentifiedBy};
+use crate::words::{ClientAddress, ConnectionId, ConversationId, Principal};
+
+/// The operation a `chat` frame counts as.
+pub const CHAT_FRAME: &str = "POST /api/v1/chat/stream";
+/// The operation that follows and resumes a turn; a `resume` frame counts as this.
+pub const RESUME: &str = "GET /api/v1/turns/{turn_id}/events";
 
 /// A named policy: at most `quota` within `window` for each subject of its scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +87,9 @@ pub trait Limiter: Send + Sync + 'static {
     /// Decides all checks as one: all are counted, or, if one refuses, none. Never fails: without its store an
     /// implementation falls back and says so in `backend`.
     async fn decide(&self, checks: &[Check]) -> Verdict;
+
+    /// What [`Self::decide`] would find, counting nothing.
+    async fn look(&self, checks: &[Check]) -> Verdict;
 }
 
 /// What became of a request for a place.
@@ -98,7 +120,8 @@ pub trait Leases: Send + Sync + 'static {
         replace_oldest: bool,
     ) -> Admission;
 
-    /// Prolongs the places of these holders; answers those that no longer have one because it was replaced.
+    /// Prolongs the places of these holders; answers those that no longer have one because it was replaced. A holder
+    /// whose place ran out gets it back, even beyond `most`: it is there, so it is counted, and nobody is thrown out.
     async fn renew(&self, holders: &[(Principal, ConnectionId)], ttl: Duration) -> Vec<ConnectionId>;
 
     /// Gives a place back at once.
@@ -112,26 +135,11 @@ pub trait Leases: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Subject<'a> {
     /// The client's address (scope `ip`).
-    pub address: &'a crate::words::ClientAddress,
+    pub address: &'a ClientAddress,
     /// The principal (scope `principal`).
     pub principal: &'a Principal,
     /// The conversation (scope `conversation`); a policy of that scope passes a request without one.
-    pub conversation: Option<&'a crate::words::ConversationId>,
+    pub conversation: Option<&'a ConversationId>,
     /// What told who the client is; a label of the metric.
-    pub identified_by: crate::telemetry::metrics::IdentifiedBy,
-}
-
-/// The policies of every operation, and who decides them.
-pub struct RateLimits {}
-
-impl RateLimits {
-    /// Asks the policies of `operation` (`POST /api/v1/chat`), counts, and logs a refusal. `None`: the operation is not limited.
-    pub async fn decide(&self, _operation: &str, _subject: &Subject<'_>) -> Option<Verdict> {
-        None
-    }
-
-    /// How the subject stands with the policies of `operation`, without counting anything: for a socket's `hello`.
-    pub async fn standing(&self, _operation: &str, _subject: &Subject<'_>) -> Vec<Standing> {
-        Vec::new()
-    }
+    pub identified_by: IdentifiedBy,
 }

@@ -1,8 +1,14 @@
 //! Conversations: what was said, kept for a while (`state.md` §6).
 
-use async_trait::async_trait;
+mod local;
+mod measured;
+mod recent;
 
-use crate::words::{ConversationId, Message, MessageId, Timestamp};
+use async_trait::async_trait;
+pub use local::LocalMemory;
+pub use measured::Measured;
+
+use crate::words::{ConversationId, Message, MessageId, Role, Timestamp};
 
 /// A conversation as it is kept.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,6 +19,20 @@ pub struct History {
     pub created_at: Option<Timestamp>,
     /// When the newest was.
     pub updated_at: Option<Timestamp>,
+    /// Whether older messages had to go.
+    pub cut: bool,
+}
+
+impl History {
+    /// What a model is given: everything, but never a reply at the start whose question had to go.
+    pub fn for_model(&self) -> &[Message] {
+        let first = if self.cut {
+            self.messages.iter().position(|message| message.role == Role::User).unwrap_or(self.messages.len())
+        } else {
+            0
+        };
+        &self.messages[first..]
+    }
 }
 
 /// What became of messages handed in.
@@ -40,6 +60,14 @@ pub trait Memory: Send + Sync + 'static {
         &self,
         conversation: &ConversationId,
         messages: &[Message],
+    ) -> Result<Written, MemoryUnavailable>;
+
+    /// Adds the messages of a turn that has ended, replies and all, or none of them: `Known` if any reply of that turn is
+    /// kept already. A turn that was answered twice (`state.md` §5) is so remembered once, the first version whole.
+    async fn merge(
+        &self,
+        conversation: &ConversationId,
+        turn: &[Message],
     ) -> Result<Written, MemoryUnavailable>;
 
     /// Reads what is kept; `None` for a conversation nobody has spoken in, that was forgotten, or that has expired.

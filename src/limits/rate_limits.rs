@@ -1,0 +1,282 @@
+//! The policies of every operation, and who decides them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::most_limited::MostLimited;
+use super::routes::routes;
+use super::{Check, Limiter, Policy, Standing, Subject, Verdict, WrongLimits};
+use crate::config::{self, Scope};
+use crate::telemetry::Quiet;
+use crate::telemetry::metrics::{Backend, Decision, IdentifiedBy, Metrics, Name};
+use crate::words::Principal;
+
+/// Refusals that are logged within a minute: enough to see who, too few to fill a disk.
+const REFUSALS_LOGGED: u32 = 10;
+
+/// The policies of every operation, and who decides them.
+pub struct RateLimits {
+    routes: HashMap<String, Vec<Arc<Policy>>>,
+    labels: HashMap<Arc<str>, Name>,
+    limiter: Arc<dyn Limiter>,
+    metrics: Arc<Metrics>,
+    refusals: Quiet,
+    most_limited: Mutex<MostLimited>,
+}
+
+impl RateLimits {
+    /// Reads which policies each of these operations (`POST /api/v1/chat`) asks. Fails with every unknown operation,
+    /// unknown policy and impossible policy of the configuration.
+    pub fn new(
+        settings: &config::Limits,
+        operations: &[&str],
+        limiter: Arc<dyn Limiter>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, WrongLimits> {
+        let routes = routes(settings, operations)?;
+        let policies = || routes.values().flatten();
+        policies().for_each(|policy| touch(&metrics, policy));
+        Ok(Self {
+            labels: policies().map(|policy| (Arc::clone(&policy.name), Name::from(&*policy.name))).collect(),
+            routes,
+            limiter,
+            metrics,
+            refusals: Quiet::new("rate_limit_exceeded", REFUSALS_LOGGED),
+            most_limited: Mutex::new(MostLimited::new()),
+        })
+    }
+
+    /// Asks the policies of `operation` (`POST /api/v1/chat`), counts, and logs a refusal. `None`: the operation is not limited.
+    pub async fn decide(&self, operation: &str, subject: &Subject<'_>) -> Option<Verdict> {
+        let checks = self.checks(operation, subject);
+        if checks.is_empty() {
+            return None;
+        }
+        log_identifier(subject);
+        let began = Instant::now();
+        let verdict = self.limiter.decide(&checks).await;
+        self.metrics.rate_limit.duration.observe(&(verdict.backend,), began.elapsed());
+
+        self.measure(&verdict, subject);
+        if !verdict.is_allowed() {
+            self.refused(operation, subject, &verdict);
+        }
+        Some(verdict)
+    }
+
+    /// How the subject stands with the policies of `operation`, without counting anything: for a socket's `hello`.
+    pub async fn standing(&self, operation: &str, subject: &Subject<'_>) -> Vec<Standing> {
+        let checks = self.checks(operation, subject);
+        if checks.is_empty() { Vec::new() } else { self.limiter.look(&checks).await.standings }
+    }
+
+    /// The `n` callers that were refused most often of late, as the log names them, and about how often.
+    pub fn most_limited(&self, n: usize) -> Vec<(String, u64)> {
+        self.most_limited.lock().unwrap_or_else(PoisonError::into_inner).first(n)
+    }
+
+    fn checks(&self, operation: &str, subject: &Subject<'_>) -> Vec<Check> {
+        let policies = self.routes.get(operation).map(Vec::as_slice).unwrap_or_default();
+        let check = |policy: &Arc<Policy>| {
+            key(policy.scope, subject).map(|subject| Check { policy: Arc::clone(policy), subject })
+        };
+        policies.iter().filter_map(check).collect()
+    }
+
+    fn measure(&self, verdict: &Verdict, subject: &Subject<'_>) {
+        for Standing { policy, retry_after, .. } in &verdict.standings {
+            let Some(label) = self.labels.get(&policy.name) else { continue };
+            let decision = if retry_after.is_none() { Decision::Allowed } else { Decision::Refused };
+            let identified_by = identified_by(policy.scope, subject);
+            self.metrics.rate_limit.decisions.inc(&(label.clone(), decision, verdict.backend, identified_by));
+        }
+    }
+
+    fn refused(&self, operation: &str, subject: &Subject<'_>, verdict: &Verdict) {
+        let client = subject.principal.log_name();
+        self.most_limited.lock().unwrap_or_else(PoisonError::into_inner).count(client.clone());
+
+        let Some(suppressed) = self.refusals.line(&self.metrics.process) else { return };
+        for Standing { policy, retry_after, .. } in &verdict.standings {
+            let Some(wait) = retry_after else { continue };
+            warn!(
+                event = "rate_limit_exceeded",
+                client,
+                operation,
+                policy = &*policy.name,
+                retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                suppressed,
+                "too many requests"
+            );
+            return; // one line for one refusal: the first policy that refused tells enough
+        }
+    }
+}
+
+impl std::fmt::Debug for RateLimits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RateLimits").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+/// What a policy counts by; `None` where it has nothing to count.
+fn key(scope: Scope, subject: &Subject<'_>) -> Option<String> {
+    match scope {
+        Scope::Ip => Some(subject.address.to_string()),
+        Scope::Principal => Some(subject.principal.to_string()),
+        Scope::Conversation => subject.conversation.map(ToString::to_string),
+        Scope::Global => Some("everybody".to_owned()),
+    }
+}
+
+fn identified_by(scope: Scope, subject: &Subject<'_>) -> IdentifiedBy {
+    match scope {
+        Scope::Ip => subject.identified_by,
+        Scope::Principal => match subject.principal {
+            Principal::Address(_) => subject.identified_by,
+        },
+        Scope::Conversation | Scope::Global => IdentifiedBy::None,
+    }
+}
+
+fn log_identifier(subject: &Subject<'_>) {
+    match subject.identified_by {
+        IdentifiedBy::Header => debug!(
+            event = "rate_limit_identifier_from_header",
+            client = subject.address.cut(),
+            "a header of a trusted proxy told who the client is"
+        ),
+        IdentifiedBy::Connection => debug!(
+            event = "rate_limit_identifier_from_connection",
+            client = subject.address.cut(),
+            "the connection told who the client is"
+        ),
+        IdentifiedBy::Principal | IdentifiedBy::None => {}
+    }
+}
+
+/// Lets a policy's series begin at zero, so that its first refusal is seen as an increase.
+fn touch(metrics: &Metrics, policy: &Policy) {
+    let sources: &[IdentifiedBy] = match policy.scope {
+        Scope::Ip | Scope::Principal => &[IdentifiedBy::Header, IdentifiedBy::Connection],
+        Scope::Conversation | Scope::Global => &[IdentifiedBy::None],
+    };
+    for &source in sources {
+        for &decision in Decision::ALL {
+            let labels = (Name::from(&*policy.name), decision, Backend::Local, source);
+            metrics.rate_limit.decisions.touch(&labels);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::super::LocalLimiter;
+    use super::*;
+    use crate::words::{ClientAddress, ConversationId};
+
+    const CHAT: &str = "POST /api/v1/chat";
+    const PERSONAS: &str = "GET /api/v1/personas";
+
+    struct Fixture {
+        limits: RateLimits,
+        metrics: Arc<Metrics>,
+    }
+
+    fn limits(toml: &str) -> Fixture {
+        let settings: config::Limits = toml::from_str(toml).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let limiter = Arc::new(LocalLimiter::new());
+        let limits = RateLimits::new(&settings, &[CHAT, PERSONAS], limiter, Arc::clone(&metrics)).unwrap();
+        Fixture { limits, metrics }
+    }
+
+    async fn asks(
+        limits: &RateLimits,
+        operation: &str,
+        address: &str,
+        conversation: Option<&str>,
+    ) -> Option<bool> {
+        let address = ClientAddress::from(address.parse::<IpAddr>().unwrap());
+        let conversation: Option<ConversationId> = conversation.map(|id| id.parse().unwrap());
+        let subject = Subject {
+            address: &address,
+            principal: &Principal::Address(address),
+            conversation: conversation.as_ref(),
+            identified_by: IdentifiedBy::Connection,
+        };
+        limits.decide(operation, &subject).await.map(|verdict| verdict.is_allowed())
+    }
+
+    const TWO_EACH: &str = r#"
+        routes = { "GET /api/v1/personas" = [] }
+        [policies.default]
+        quota = 2
+        window = "60s"
+        scope = "ip"
+        strategy = "fixed_window"
+    "#;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_address_has_its_own_quota_and_a_route_may_have_none() {
+        let Fixture { limits, metrics } = limits(TWO_EACH);
+        for address in ["192.0.2.1", "192.0.2.2"] {
+            assert_eq!(asks(&limits, CHAT, address, None).await, Some(true));
+            assert_eq!(asks(&limits, CHAT, address, None).await, Some(true));
+            assert_eq!(asks(&limits, CHAT, address, None).await, Some(false));
+        }
+        assert_eq!(asks(&limits, PERSONAS, "192.0.2.1", None).await, None);
+
+        let refused = ("default".into(), Decision::Refused, Backend::Local, IdentifiedBy::Connection);
+        assert_eq!(metrics.rate_limit.decisions.get(&refused), 2);
+        assert_eq!(limits.most_limited(5), [("192.0.2.0/24".to_owned(), 2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_logged_ten_times_a_minute_and_counted_beyond() {
+        let Fixture { limits, metrics } = limits(TWO_EACH);
+        for _ in 0..32 {
+            asks(&limits, CHAT, "192.0.2.1", None).await;
+        }
+        assert_eq!(metrics.process.suppressed.get(&("rate_limit_exceeded".into(),)), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_policy_of_conversations_passes_a_request_without_one() {
+        let Fixture { limits, .. } = limits(
+            r#"
+            routes = { "GET /api/v1/personas" = [] }
+            [policies.default]
+            quota = 1
+            window = "60s"
+            scope = "conversation"
+            strategy = "gcra"
+        "#,
+        );
+        assert_eq!(asks(&limits, CHAT, "192.0.2.1", None).await, None);
+        assert_eq!(asks(&limits, CHAT, "192.0.2.1", Some("a")).await, Some(true));
+        assert_eq!(asks(&limits, CHAT, "192.0.2.2", Some("a")).await, Some(false));
+        assert_eq!(asks(&limits, CHAT, "192.0.2.1", Some("b")).await, Some(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looking_at_the_standing_counts_nothing() {
+        let Fixture { limits, .. } = limits(TWO_EACH);
+        let address = ClientAddress::from("192.0.2.1".parse::<IpAddr>().unwrap());
+        let subject = Subject {
+            address: &address,
+            principal: &Principal::Address(address),
+            conversation: None,
+            identified_by: IdentifiedBy::Connection,
+        };
+        limits.decide(CHAT, &subject).await;
+        for _ in 0..3 {
+            assert_eq!(limits.standing(CHAT, &subject).await[0].remaining, 1);
+        }
+    }
+}
