@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::chat::{Chat, Parts, Personas};
 use crate::config::{self, Config};
@@ -15,7 +15,7 @@ use crate::flags::Flags;
 use crate::fleet::{LocalFleet, LocalPresence, Presence};
 use crate::http::accept::{self, Watched};
 use crate::http::management::{Management, StatusBoard};
-use crate::http::{self, Documents, Health, Services, api, asyncapi, document};
+use crate::http::{self, Documents, Health, Services, asyncapi, document};
 use crate::limits::{Leases, Limiter, LocalLeases, LocalLimiter, RateLimits};
 use crate::llm::{self, ChatModel, Upstreams};
 use crate::memory::{LocalMemory, Measured, Memory};
@@ -48,7 +48,7 @@ impl Seams {
     /// Everything in this process.
     pub fn local(config: &Config, replica: &ReplicaId, metrics: &Arc<Metrics>) -> Self {
         let memory = LocalMemory::new(&config.memory, Arc::clone(metrics));
-        let presence = LocalPresence::new(Arc::new(LocalFleet::new()), replica.clone(), *config.turns.lease);
+        let presence = LocalPresence::new(Arc::new(LocalFleet::default()), replica.clone(), *config.turns.lease);
         Self {
             log: Arc::new(LocalTurnLog::new(config.turns.clone())),
             memory: Arc::new(Measured::new(memory, Backend::Local, Arc::clone(metrics))),
@@ -65,12 +65,11 @@ pub fn services(
     replica: &ReplicaId,
     seams: &Seams,
     model: Arc<dyn ChatModel>,
+    flags: Arc<Flags>,
     metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) -> Result<Services, Failure> {
     let personas = personas(&config)?;
-    let flags = Flags::load(config.flags.file.as_deref()).map_err(wrong)?;
-    shutdown.spawn(Arc::clone(&flags).watch(shutdown.clone(), Arc::clone(metrics)));
     let routes = http::routes();
     let (limiter, counted) = (Arc::clone(&seams.limiter), Arc::clone(metrics));
     let limits = RateLimits::new(&config.limits, &routes.limited_operations(), limiter, counted).map_err(wrong)?;
@@ -116,11 +115,11 @@ impl App {
     ) -> Result<Self, Failure> {
         let simulator = start_simulator(&config).await?;
         let model = connect(&config, simulator.as_ref().map(|(simulator, _)| simulator.addr), &metrics)?;
-        let services = services(config, &replica, &seams, Arc::clone(&model) as _, &metrics, &shutdown)?;
+        let flags = Flags::load(config.flags.file.as_deref()).map_err(wrong)?;
+        shutdown.spawn(Arc::clone(&flags).watch(shutdown.clone(), Arc::clone(&metrics)));
+        let services = services(config, &replica, &seams, Arc::clone(&model) as _, flags, &metrics, &shutdown)?;
         shutdown.spawn(Arc::clone(&services.chat).tend(seams.presence));
         let connections = Connections::start(&services.config, seams.leases, metrics, shutdown);
-        info!(event = "websocket_manager_started", "sockets can be taken");
-
         let board = status_board(&services, &connections, model, simulator.is_some(), &replica);
         let (listen, management_listen) = listen(&services, &connections, board).await?;
         services.health.started();
@@ -200,7 +199,8 @@ pub fn graph() -> Result<String, Failure> {
     let (config, replica, metrics) = (Config::default(), ReplicaId::random(), Arc::new(Metrics::new()));
     let seams = Seams::local(&config, &replica, &metrics);
     let model = connect(&config, Some(SocketAddr::from(([127, 0, 0, 1], 0))), &metrics)?;
-    Ok(services(config, &replica, &seams, model, &metrics, &Shutdown::new())?.chat.mermaid())
+    let flags = Flags::load(None).map_err(wrong)?;
+    Ok(services(config, &replica, &seams, model, flags, &metrics, &Shutdown::new())?.chat.mermaid())
 }
 
 fn personas(config: &Config) -> Result<Personas, Failure> {
@@ -217,7 +217,6 @@ async fn start_simulator(config: &Config) -> Result<Option<(Simulator, Shutdown)
     let settings = simulator::Settings::from(&config.simulator);
     let simulator = Simulator::start(settings, listener, &shutdown);
     let simulator = simulator.map_err(|error| taken(config.simulator.listen, &error))?;
-    warn!(event = "simulator_in_use", "no model is configured: the built-in simulator answers");
     Ok(Some((simulator, shutdown)))
 }
 
@@ -244,7 +243,7 @@ async fn listen(
         openapi_3_0: document::openapi_30().to_string().into(),
         asyncapi: asyncapi::yaml().into(),
     };
-    let endpoint = http::public(services, api::routes(services, connections), http::routes(), documents);
+    let endpoint = http::public(services, connections, documents);
     let watched = Watched { metrics: Arc::clone(metrics), health: Arc::clone(health) };
     let settings = accept::Settings::public(&config.server);
     shutdown.spawn(accept::serve(public, endpoint, settings, Some(watched), shutdown.clone()));

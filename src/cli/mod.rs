@@ -118,7 +118,7 @@ impl Cli {
             Command::Openapi { version, .. } => {
                 print::json(&app::openapi(matches!(version, OpenApiVersion::ThreeZero)))
             }
-            Command::Graph => print::text(&app::graph()),
+            Command::Graph => print::text(&app::graph()?),
             Command::Healthcheck { url: Some(url) } => Ok(Task::Healthcheck(url)),
             Command::Healthcheck { url: None } => {
                 healthcheck::own_url(&sources.load()?.config.server).map(Task::Healthcheck)

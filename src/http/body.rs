@@ -1,220 +1,247 @@
-//! Request bodies, checked by us: every fault at once, each with its place, and never an echo of what was sent.
+//! Request bodies, checked as a whole: every fault is told at once, with its place, and nothing that was sent is echoed.
 
-use std::collections::BTreeMap;
-use std::marker::PhantomData;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::str::FromStr;
 
+use poem::error::ReadBodyError;
 use poem::{Request, RequestBody};
-use poem_openapi::payload::{ParsePayload, Payload};
+use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Map, Value};
 
 use super::problem::{Fault, Problem};
+use super::{Services, wire};
 use crate::chat::{AddMessage, ChatRequest, OnBusy};
 use crate::words::{ErrorCode, Failure, Invalid, PersonaId, Role};
 
-/// Code points of a message.
-const MESSAGE_CHARACTERS: usize = 32_768;
-/// Pairs of metadata.
-const METADATA_PAIRS: usize = 16;
-/// Personas that can be listed at all; how many may answer is a setting, and decided later.
-const LISTED_PERSONAS: usize = 64;
+/// The longest message, in code points (`design.md` §2).
+const MAX_MESSAGE: usize = 32_768;
+/// Bounds of `metadata`: pairs, code points of a key, of a value (`design.md` §2).
+const MAX_PAIRS: usize = 16;
+const MAX_KEY: usize = 64;
+const MAX_VALUE: usize = 512;
+/// Faults one answer tells; a client that makes more than this learns nothing from the rest.
+const MAX_FAULTS: usize = 32;
 
-/// A JSON body: documented as `D`, read as `T`.
-pub struct Checked<D, T> {
-    /// What was read.
-    pub value: T,
-    documented: PhantomData<fn() -> D>,
+/// Bounds of a body that are settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How many personas a request may name.
+    pub max_personas: usize,
 }
 
-/// What can be read from a JSON object, with all its faults.
-pub trait FromMembers: Sized {
-    /// Reads it, or says everything that is wrong.
-    fn from_members(members: &Map<String, Value>) -> Result<Self, Vec<Fault>>;
+/// What can be read from a JSON object, with all its faults at once.
+pub trait FromBody: Sized + Send {
+    /// How the document describes it.
+    type Document: Type;
+
+    /// Reads it; the faults are never empty.
+    fn from_members(members: &Map<String, Value>, bounds: Bounds) -> Result<Self, Vec<Fault>>;
 }
 
-impl FromMembers for ChatRequest {
-    fn from_members(members: &Map<String, Value>) -> Result<Self, Vec<Fault>> {
-        chat_request(members)
+impl FromBody for ChatRequest {
+    type Document = wire::ChatRequest;
+
+    fn from_members(members: &Map<String, Value>, bounds: Bounds) -> Result<Self, Vec<Fault>> {
+        chat_request(members, bounds.max_personas)
     }
 }
 
-impl FromMembers for AddMessage {
-    fn from_members(members: &Map<String, Value>) -> Result<Self, Vec<Fault>> {
-        let mut read = Reading::of(members);
-        let role = read.required("role", |value| match value.as_str() {
-            Some("user") => Ok(Role::User),
-            Some("assistant") => Ok(Role::Assistant),
-            _ => Err("must be user or assistant".to_owned()),
-        });
-        let content = read.required("content", said);
-        let persona = read.optional("persona", parsed::<PersonaId>);
-        read.finish()?;
-        let (role, content) = (role.unwrap_or(Role::User), content.unwrap_or_default());
-        Ok(Self { role, persona, content })
+impl FromBody for AddMessage {
+    type Document = wire::AddMessage;
+
+    fn from_members(members: &Map<String, Value>, _: Bounds) -> Result<Self, Vec<Fault>> {
+        let mut reading = Reading::new(members, &["role", "persona", "content"]);
+        let role = reading.need("role", role);
+        let persona = reading.take("persona", parsed::<PersonaId>);
+        let content = reading.need("content", said);
+        if role == Some(Role::User) && persona.is_some() {
+            reading.fault("persona", "must be absent for the role user".into());
+        }
+        reading.done(|| Some(Self { role: role?, persona, content: content? }))
     }
 }
 
-/// Reads the members of a `ChatRequest`, for an HTTP body and for a socket's `chat` frame alike.
-pub fn chat_request(members: &Map<String, Value>) -> Result<ChatRequest, Vec<Fault>> {
-    let mut read = Reading::of(members);
-    let message = read.required("message", said);
-    let conversation_id = read.optional("conversation_id", parsed);
-    let personas = read.list("personas");
-    let on_busy = read.optional("on_busy", |value| match value.as_str() {
-        Some("reject") => Ok(OnBusy::Reject),
-        Some("interrupt") => Ok(OnBusy::Interrupt),
-        _ => Err("must be reject or interrupt".to_owned()),
-    });
-    let metadata = read.pairs("metadata");
-    read.finish()?;
-    Ok(ChatRequest {
-        message: message.unwrap_or_default(),
-        conversation_id,
-        personas,
-        on_busy: on_busy.unwrap_or_default(),
-        metadata,
-    })
+/// Reads the members of a chat request; the socket takes `type` and `ref` out of a `chat` frame first.
+pub fn chat_request(members: &Map<String, Value>, max_personas: usize) -> Result<ChatRequest, Vec<Fault>> {
+    let known = &["message", "conversation_id", "personas", "on_busy", "metadata"];
+    let mut reading = Reading::new(members, known);
+    let message = reading.need("message", said);
+    let conversation_id = reading.take("conversation_id", parsed);
+    let personas = reading.personas(max_personas);
+    let on_busy = reading.take("on_busy", on_busy).unwrap_or_default();
+    let metadata = reading.metadata();
+    reading.done(|| Some(ChatRequest { message: message?, conversation_id, personas, on_busy, metadata }))
 }
 
-/// A JSON object being read, member by member.
+/// An object on its way to a value.
 struct Reading<'a> {
     members: &'a Map<String, Value>,
-    known: Vec<&'static str>,
     faults: Vec<Fault>,
 }
 
 impl<'a> Reading<'a> {
-    fn of(members: &'a Map<String, Value>) -> Self {
-        Self { members, known: Vec::new(), faults: Vec::new() }
-    }
-
-    fn optional<T>(&mut self, name: &'static str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
-        self.known.push(name);
-        let value = self.members.get(name)?;
-        read(value).map_err(|detail| self.faults.push(Fault::body(format!("#/{name}"), detail))).ok()
-    }
-
-    fn required<T>(&mut self, name: &'static str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
-        if !self.members.contains_key(name) {
-            self.faults.push(Fault::body(format!("#/{name}"), "is required"));
-        }
-        self.optional(name, read)
-    }
-
-    /// A list of persona ids, each named once.
-    fn list(&mut self, name: &'static str) -> Vec<PersonaId> {
-        self.known.push(name);
-        let Some(value) = self.members.get(name) else { return Vec::new() };
-        let Some(items) = value.as_array().filter(|items| items.len() <= LISTED_PERSONAS) else {
-            let detail = format!("must be a list of at most {LISTED_PERSONAS} persona ids");
-            self.faults.push(Fault::body(format!("#/{name}"), detail));
-            return Vec::new();
-        };
-        let mut ids: Vec<PersonaId> = Vec::with_capacity(items.len());
-        for (place, item) in items.iter().enumerate() {
-            match parsed::<PersonaId>(item) {
-                Ok(id) if ids.contains(&id) => {
-                    self.faults.push(Fault::body(format!("#/{name}/{place}"), "is listed twice"));
-                }
-                Ok(id) => ids.push(id),
-                Err(detail) => self.faults.push(Fault::body(format!("#/{name}/{place}"), detail)),
+    fn new(members: &'a Map<String, Value>, known: &[&str]) -> Self {
+        let mut reading = Self { members, faults: Vec::new() };
+        for name in members.keys().filter(|name| !known.contains(&name.as_str())) {
+            // A pointer has to name the member; beyond this length it would be an echo.
+            match name.chars().count() {
+                0..=MAX_KEY => reading.fault(name, "is not a known member".into()),
+                _ => reading.faults.push(Fault::body("#", "must not have unknown members")),
             }
         }
-        ids
+        reading
     }
 
-    fn pairs(&mut self, name: &'static str) -> BTreeMap<String, String> {
-        self.known.push(name);
-        let Some(value) = self.members.get(name) else { return BTreeMap::new() };
-        let pairs = value.as_object().filter(|pairs| pairs.len() <= METADATA_PAIRS);
-        let texts = pairs.and_then(|pairs| {
-            pairs.iter().map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
-        });
-        texts.unwrap_or_else(|| {
-            let detail = format!("must be an object of at most {METADATA_PAIRS} strings");
-            self.faults.push(Fault::body(format!("#/{name}"), detail));
-            BTreeMap::new()
-        })
+    fn fault(&mut self, path: &str, detail: String) {
+        self.faults.push(Fault::body(pointer(&[path]), detail));
     }
 
-    /// Refuses members that nobody asked for. Their names are the client's words, so only their number is told.
-    fn finish(mut self) -> Result<(), Vec<Fault>> {
-        let unknown = self.members.keys().filter(|name| !self.known.contains(&name.as_str())).count();
-        if unknown > 0 {
-            let detail = format!("has {unknown} unknown members; known are {}", self.known.join(", "));
-            self.faults.push(Fault::body("#", detail));
+    fn take<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        read(self.members.get(name)?).map_err(|detail| self.fault(name, detail)).ok()
+    }
+
+    fn need<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        if !self.members.contains_key(name) {
+            self.fault(name, "is required".into());
         }
-        if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }
+        self.take(name, read)
     }
+
+    fn personas(&mut self, most: usize) -> Vec<PersonaId> {
+        let wrong = || format!("must be an array of at most {most} persona ids");
+        let array = |value: &Value| match value.as_array() {
+            Some(items) if items.len() <= most => Ok(items.clone()),
+            _ => Err(wrong()),
+        };
+        let items = self.take("personas", array).unwrap_or_default();
+        let mut seen = BTreeSet::new();
+        for (place, item) in items.iter().enumerate() {
+            let at = pointer(&["personas", &place.to_string()]);
+            match parsed::<PersonaId>(item) {
+                Err(detail) => self.faults.push(Fault::body(at, detail)),
+                Ok(id) if !seen.insert(id.clone()) => {
+                    self.faults.push(Fault::body(at, "must be named once only"));
+                }
+                Ok(_) => {}
+            }
+        }
+        items.iter().filter_map(|item| parsed(item).ok()).collect()
+    }
+
+    fn metadata(&mut self) -> BTreeMap<String, String> {
+        let object = |value: &Value| match value.as_object() {
+            Some(pairs) if pairs.len() <= MAX_PAIRS => Ok(pairs.clone()),
+            _ => Err(format!("must be an object of at most {MAX_PAIRS} pairs")),
+        };
+        let pairs = self.take("metadata", object).unwrap_or_default();
+        for (key, value) in &pairs {
+            if !(1..=MAX_KEY).contains(&key.chars().count()) {
+                self.fault("metadata", format!("must have keys of 1 to {MAX_KEY} characters"));
+            } else if value.as_str().is_none_or(|text| text.chars().count() > MAX_VALUE) {
+                let detail = format!("must be a string of at most {MAX_VALUE} characters");
+                self.faults.push(Fault::body(pointer(&["metadata", key]), detail));
+            }
+        }
+        pairs.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect()
+    }
+
+    fn done<T>(mut self, value: impl FnOnce() -> Option<T>) -> Result<T, Vec<Fault>> {
+        self.faults.truncate(MAX_FAULTS);
+        match value() {
+            Some(value) if self.faults.is_empty() => Ok(value),
+            _ => Err(self.faults),
+        }
+    }
+}
+
+fn text(value: &Value) -> Result<&str, String> {
+    value.as_str().ok_or_else(|| "must be a string".into())
 }
 
 fn parsed<T: FromStr<Err = Invalid>>(value: &Value) -> Result<T, String> {
-    let text = value.as_str().ok_or("must be a string")?;
-    text.parse().map_err(|Invalid(rule)| rule.to_owned())
+    text(value)?.parse().map_err(|invalid: Invalid| invalid.to_string())
 }
 
 fn said(value: &Value) -> Result<String, String> {
-    let text = value.as_str().ok_or("must be a string")?;
-    if !(1..=MESSAGE_CHARACTERS).contains(&text.chars().count()) {
-        return Err(format!("must have 1 to {MESSAGE_CHARACTERS} characters"));
+    let text = text(value)?;
+    match text.chars().count() {
+        1..=MAX_MESSAGE if text.chars().all(char::is_whitespace) => {
+            Err("must have more than white space".into())
+        }
+        1..=MAX_MESSAGE => Ok(text.to_owned()),
+        _ => Err(format!("must have 1 to {MAX_MESSAGE} characters")),
     }
-    if text.chars().all(is_blank) {
-        return Err("must not be only white space".to_owned());
-    }
-    Ok(text.to_owned())
 }
 
-/// White space as any of the regular-expression languages sees it that read the document's `\S`.
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}' | '\u{feff}')
+fn on_busy(value: &Value) -> Result<OnBusy, String> {
+    match value.as_str() {
+        Some("reject") => Ok(OnBusy::Reject),
+        Some("interrupt") => Ok(OnBusy::Interrupt),
+        _ => Err("must be reject or interrupt".into()),
+    }
 }
 
-/// What is wrong with a body, as one problem.
-pub fn invalid(errors: Vec<Fault>) -> Problem {
-    let detail = match errors.len() {
-        1 => "1 member of the body is not valid.".to_owned(),
-        n => format!("{n} members of the body are not valid."),
+fn role(value: &Value) -> Result<Role, String> {
+    match value.as_str() {
+        Some("user") => Ok(Role::User),
+        Some("assistant") => Ok(Role::Assistant),
+        _ => Err("must be user or assistant".into()),
+    }
+}
+
+/// A JSON pointer as a URI fragment (RFC 6901 §6): `~` and `/` escaped, then percent-encoded.
+fn pointer(names: &[&str]) -> String {
+    let mut pointer = String::from("#");
+    for name in names {
+        pointer.push('/');
+        for byte in name.replace('~', "~0").replace('/', "~1").bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    pointer.push(char::from(byte));
+                }
+                other => drop(write!(pointer, "%{other:02X}")),
+            }
+        }
+    }
+    pointer
+}
+
+/// The problem that tells these faults.
+pub fn invalid(faults: Vec<Fault>) -> Problem {
+    let what = if faults.iter().all(|fault| fault.pointer.is_some()) { "body" } else { "request" };
+    let detail = match faults.len() {
+        1 => format!("A member of the {what} is not valid."),
+        many => format!("{many} members of the {what} are not valid."),
     };
-    Problem { errors, ..Failure::new(ErrorCode::InvalidRequest, detail).into() }
+    Problem { errors: faults, ..Failure::new(ErrorCode::InvalidRequest, detail).into() }
 }
 
-impl<D: Type, T: Send> Payload for Checked<D, T> {
+/// A JSON body that was read as a `T`, or what is wrong with it.
+#[derive(Debug)]
+pub struct Checked<T>(pub Result<T, Vec<Fault>>);
+
+impl<T: FromBody> Payload for Checked<T> {
     const CONTENT_TYPE: &'static str = "application/json";
 
     fn check_content_type(content_type: &str) -> bool {
-        let essence = content_type.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case(Self::CONTENT_TYPE)
+        let essence = content_type.split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case(Self::CONTENT_TYPE)
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        D::schema_ref()
+        T::Document::schema_ref()
     }
 
     fn register(registry: &mut Registry) {
-        D::register(registry);
+        T::Document::register(registry);
     }
 }
 
-impl<D: Type, T: FromMembers + Send> ParsePayload for Checked<D, T> {
-    const IS_REQUIRED: bool = true;
-
-    async fn from_request(_: &Request, body: &mut RequestBody) -> poem::Result<Self> {
-        let bytes = body.take()?.into_vec().await?;
-        let broken = |detail: &str| Problem {
-            errors: vec![Fault::body("#", detail)],
-            ..Failure::new(ErrorCode::InvalidRequest, "The body is not valid.").into()
-        };
-        let value: Value = serde_json::from_slice(&bytes).map_err(|_| broken("must be JSON in UTF-8"))?;
-        let members = value.as_object().ok_or_else(|| broken("must be an object"))?;
-        let value = T::from_members(members).map_err(invalid)?;
-        Ok(Self { value, documented: PhantomData })
-    }
-}
-
-impl<'a, D: Type, T: FromMembers + Send> ApiExtractor<'a> for Checked<D, T> {
+impl<'a, T: FromBody> ApiExtractor<'a> for Checked<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamType = ();
@@ -235,51 +262,38 @@ impl<'a, D: Type, T: FromMembers + Send> ApiExtractor<'a> for Checked<D, T> {
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         if !request.content_type().is_some_and(Self::check_content_type) {
-            let detail = "The body must be sent as application/json.";
-            return Err(Problem::from(Failure::new(ErrorCode::UnsupportedMediaType, detail)).into());
+            let failure = Failure::new(ErrorCode::UnsupportedMediaType, "The body must be application/json.");
+            return Err(Problem::from(failure).into());
         }
-        <Self as ParsePayload>::from_request(request, body).await
+        let config = &request.data::<Services>().ok_or_else(no_services)?.config;
+        let bytes = body.take()?.into_bytes_limit(config.server.max_body.0).await.map_err(unread)?;
+        let bounds = Bounds { max_personas: config.turns.max_personas.get() };
+        let members = members(&bytes)?;
+        Ok(Self(T::from_members(&members, bounds)))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn faults(body: Value) -> Vec<String> {
-        let faults = chat_request(body.as_object().unwrap()).unwrap_err();
-        faults.into_iter().map(|fault| format!("{} {}", fault.pointer.unwrap(), fault.detail)).collect()
+/// Reads a JSON object; everything else is one fault at the whole body.
+fn members(bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
+    let whole = |detail: &str| invalid(vec![Fault::body("#", detail)]);
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(whole("must be an object")),
+        Err(_) => Err(whole("must be JSON")),
     }
+}
 
-    #[test]
-    fn every_fault_is_told_at_once_with_its_place() {
-        let body = json!({"message": " \t", "conversation_id": "a b", "personas": ["guide", "NO", "guide"], "on_busy": 1,
-            "metadata": {"a": 1}, "temperature": 2});
-        assert_eq!(faults(body), [
-            "#/message must not be only white space",
-            "#/conversation_id must match ^[A-Za-z0-9_-]{1,64}$",
-            "#/personas/1 must match ^[a-z0-9_-]{1,64}$",
-            "#/personas/2 is listed twice",
-            "#/on_busy must be reject or interrupt",
-            "#/metadata must be an object of at most 16 strings",
-            "# has 1 unknown members; known are message, conversation_id, personas, on_busy, metadata",
-        ]);
+fn unread(error: ReadBodyError) -> poem::Error {
+    match error {
+        ReadBodyError::PayloadTooLarge => {
+            let failure = Failure::new(ErrorCode::PayloadTooLarge, "The body is over the limit.");
+            Problem::from(failure).into()
+        }
+        other => other.into(),
     }
+}
 
-    #[test]
-    fn a_missing_or_empty_or_too_long_message_is_a_fault() {
-        assert_eq!(faults(json!({})), ["#/message is required"]);
-        assert_eq!(faults(json!({"message": ""})), ["#/message must have 1 to 32768 characters"]);
-        assert_eq!(faults(json!({"message": "é".repeat(32_769)})), ["#/message must have 1 to 32768 characters"]);
-        assert_eq!(faults(json!({"message": null})), ["#/message must be a string"]);
-    }
-
-    #[test]
-    fn a_message_of_the_longest_kind_is_read() {
-        let body = json!({"message": "é".repeat(32_768), "metadata": {"ui": "web"}});
-        let request = chat_request(body.as_object().unwrap()).unwrap();
-        assert_eq!((request.on_busy, request.personas.len(), request.metadata.len()), (OnBusy::Reject, 0, 1));
-    }
+/// A request that reached a handler without what the composition root puts into every request.
+pub(super) fn no_services() -> Problem {
+    Failure::new(ErrorCode::Internal, "The log of the server knows more.").into()
 }

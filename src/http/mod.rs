@@ -1,9 +1,12 @@
 //! The edge: accept loop, requests and frames in, events out; no decisions.
 
 pub mod accept;
+pub mod api;
+pub mod asyncapi;
 pub mod body;
 pub mod client_address;
 mod docs;
+pub mod document;
 pub mod edge;
 mod forwarded;
 mod health;
@@ -16,9 +19,11 @@ mod sse;
 pub mod wire;
 pub mod ws;
 
+use std::sync::Arc;
+
 use poem::endpoint::make_sync;
 use poem::http::{Method, StatusCode, header};
-use poem::{Request, Response, Route, get};
+use poem::{Request, Response, Route, get, post};
 
 pub use docs::Documents;
 pub use edge::{Edge, RouteTable};
@@ -27,15 +32,31 @@ pub use probes::{REVISION, VERSION};
 pub use services::{Identity, Services};
 
 use crate::config::PublicUrl;
+use crate::connections::Connections;
 
-/// The public port: `api` (which serves `routes`) and what there is beside it, behind the edge.
-pub fn public(services: &Services, api: Route, routes: RouteTable, documents: Documents) -> Edge<Route> {
+/// Every path and method of the public port.
+pub fn routes() -> RouteTable {
+    let operations = api::OPERATIONS.iter().map(|(method, path, _)| (*method, *path));
+    operations.chain(SOCKET).fold(beside(RouteTable::new()), |table, (method, path)| {
+        // The methods are those of the tables above and below, all of them known.
+        table.at(path, Method::from_bytes(method.as_bytes()))
+    })
+}
+
+/// What the API has beside the document's operations.
+const SOCKET: [(&str, &str); 2] = [("GET", "/api/v1/chat/ws"), ("POST", "/api/v1/chat/ws/tickets")];
+
+/// The public port: the API, the socket, and what there is beside them, behind the edge.
+pub fn public(services: &Services, connections: &Arc<Connections>, documents: Documents) -> Edge<Route> {
     let prefix = services.config.server.public_url.as_ref().map_or("", PublicUrl::as_str);
     let home = format!("{prefix}/docs");
-    let app = api
+    let app = Route::new()
         .at("/", get(make_sync(move |_| redirect(&home))))
-        .at("/problems/:code", get(make_sync(problem_page)));
-    Edge::new(documents.serve_on(app), beside(routes), services)
+        .at("/problems/:code", get(make_sync(problem_page)))
+        .at("/api/v1/chat/ws", get(ws::endpoint(services.clone(), Arc::clone(connections))))
+        .at("/api/v1/chat/ws/tickets", post(ws::tickets(Arc::clone(connections))))
+        .nest_no_strip(api::PREFIX, api::routes(services));
+    Edge::new(documents.serve_on(app), routes(), services)
 }
 
 /// The paths beside the API.

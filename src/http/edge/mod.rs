@@ -3,7 +3,6 @@
 mod compress;
 mod intake;
 mod routes;
-mod seam;
 mod visit;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,6 +20,8 @@ use routes::Route;
 pub use routes::RouteTable;
 use visit::Visit;
 
+use super::client_address::TrustedProxies;
+use super::limit_headers;
 use super::probes::Probes;
 use super::problem::Problem;
 use super::{Identity, Services};
@@ -28,7 +29,7 @@ use crate::config::Config;
 use crate::limits::{RateLimits, Subject};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
-use crate::words::{ConversationId, ErrorCode, Failure, Principal, RequestId};
+use crate::words::{ConversationId, ErrorCode, Failure, Principal, RequestId, Timestamp};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -39,6 +40,7 @@ pub struct Edge<E> {
     app: E,
     routes: RouteTable,
     probes: Probes,
+    proxies: TrustedProxies,
     config: Arc<Config>,
     limits: Arc<RateLimits>,
     metrics: Arc<Metrics>,
@@ -66,7 +68,8 @@ impl<E: Endpoint> Edge<E> {
     /// Puts `app`, which serves `routes`, behind the edge.
     pub fn new(app: E, routes: RouteTable, services: &Services) -> Self {
         let Services { config, limits, metrics, health, shutdown, .. } = services.clone();
-        Self { app, routes, probes: Probes::public(health), config, limits, metrics, shutdown }
+        let proxies = TrustedProxies::new(&config.server.trusted_proxies, Arc::clone(&metrics));
+        Self { app, routes, probes: Probes::public(health), proxies, config, limits, metrics, shutdown }
     }
 
     /// What every answer has, whatever it says: request id, caching rules, compression, and for HEAD no body.
@@ -130,9 +133,9 @@ impl<E: Endpoint> Edge<E> {
         let mut response = if verdict.is_allowed() {
             self.handled(request, route, identity).await
         } else {
-            seam::limit_problem(&verdict).into_response(&identity.request_id)
+            limit_headers::problem(&verdict).into_response(&identity.request_id)
         };
-        add_limits(response.headers_mut(), seam::limit_headers(&verdict));
+        add_limits(response.headers_mut(), limit_headers::headers(&verdict, Timestamp::now()));
         response
     }
 
@@ -160,8 +163,7 @@ impl<E: Endpoint> Edge<E> {
     fn identify(&self, request: &Request) -> Identity {
         let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let peer = request.remote_addr().as_socket_addr().map_or(unknown, |address| address.ip());
-        let (address, identified_by) =
-            seam::client_address(peer, request.headers(), &self.config.server.trusted_proxies);
+        let (address, identified_by) = self.proxies.client(peer, request.headers());
         Identity {
             request_id: request_id(request.headers()),
             address,

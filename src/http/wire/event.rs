@@ -1,222 +1,187 @@
-//! Events of a turn.
+//! The events of a turn.
 
-use poem_openapi::{Object, Union};
+use std::borrow::Cow;
 
-use super::parts::{ConversationRef, Failure, Routing, Usage};
+use poem_openapi::Object;
+use poem_openapi::registry::{MetaDiscriminatorObject, MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, Type};
+use serde_json::Value;
 
-/// The turn was accepted.
-#[derive(Clone, Debug, PartialEq, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub struct TurnStartedEvent {
-    /// Its place in the turn's log; opaque, only ever grows.
-    pub id: String,
-    /// The turn.
-    pub turn_id: String,
-    /// When it happened (RFC 3339, UTC).
-    pub time: String,
-    /// Where it belongs.
-    pub conversation: ConversationRef,
-    /// The id of the user's message.
-    pub message_id: String,
-    /// True where shared state could not be reached.
-    pub degraded: Option<bool>,
+use super::problem::Problem;
+use super::scalars::{CancelReason, EventName, FinishReason, ResetReason};
+use super::turn::{ConversationRef, Routing, Usage};
+use crate::words::{EventBody, EventId, MessageId, PersonaId, Timestamp, TurnId};
+
+/// Declares the members of the union, in the order of [`EventBody::NAMES`].
+macro_rules! events {
+    ($($(#[$doc:meta])* $name:ident = $n:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Object)]
+            #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+            pub struct $name {
+                #[oai(rename = "type")]
+                kind: EventName<$n>,
+                /// Its place in the turn's log; opaque.
+                id: EventId,
+                /// The turn.
+                turn_id: TurnId,
+                /// When it happened.
+                time: Timestamp,
+                $($(#[$field_doc])* $field: $type,)*
+            }
+        )*
+
+        const MEMBERS: &[&str] = &[$(stringify!($name)),*];
+
+        fn register_members(registry: &mut Registry) {
+            $($name::register(registry);)*
+        }
+
+        fn parse_member(place: usize, value: Value) -> Result<(), String> {
+            match place {
+                $($n => $name::parse_from_json(Some(value)).map(drop).map_err(|error| error.into_message()),)*
+                _ => Err("unknown event".into()),
+            }
+        }
+    };
 }
 
-/// The personas were chosen.
-#[derive(Clone, Debug, PartialEq, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub struct RoutingDecidedEvent {
-    /// Its place in the turn's log; opaque, only ever grows.
-    pub id: String,
-    /// The turn.
-    pub turn_id: String,
-    /// When it happened (RFC 3339, UTC).
-    pub time: String,
-    /// Who, and why.
-    pub routing: Routing,
-}
-
-/// A persona's model is about to be called.
-#[derive(Clone, Debug, PartialEq, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub struct ReplyStartedEvent {
-    /// Its place in the turn's log; opaque, only ever grows.
-    pub id: String,
-    /// The turn.
-    pub turn_id: String,
-    /// When it happened (RFC 3339, UTC).
-    pub time: String,
-    /// Who speaks.
-    pub persona: String,
-}
-
-/// A piece of a reply's text.
-#[derive(Clone, Debug, PartialEq, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub struct ReplyDeltaEvent {
-    /// Its place in the turn's log; opaque, only ever grows.
-    pub id: String,
-    /// The turn.
-    pub turn_id: String,
-    /// When it happened (RFC 3339, UTC).
-    pub time: String,
-    /// Who speaks.
-    pub persona: String,
-    /// The piece.
-    pub text: String,
-}
-
-/// Forget all of this reply: it starts over. Ids of an older epoch never come again.
-#[derive(Clone, Debug, PartialEq, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub struct ReplyResetEvent {
-    /// Its place in the turn's log; opaque, only ever grows.
-    pub id: String,
-    /// The turn.
-    pub turn_id: String,
-    /// When it happened (RFC 3339, UTC).
-    pub time: String,
-    /// Who starts over.
-    pub persona: String,
-    /// Why. The server may add to these.
-    pub reason: String,
-}
-
-/// A reply ended well.
-#[derive(Clone, Debug, PartialEq, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub struct ReplyCompletedEvent {
-    /// Its place in the turn's log; opaque, only ever grows.
-    pub id: String,
-    /// The turn.
-    pub turn_id: String,
-    /// When it happened (RFC 3339, UTC).
-    pub time: String,
-    /// Who spoke.
-    pub persona: String,
-    /// Its message in the conversation.
-    pub message_id: String,
-    /// The whole text.
-    pub content: String,
-    /// Why the model stopped, in its own word.
-    pub finish_reason: String,
-    /// The model that answered.
-    pub model: Option<String>,
-    /// What it cost.
-    pub usage: Option<Usage>,
-}
-
-/// A reply ended badly.
-#[derive(Clone, Debug, PartialEq, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub struct ReplyFailedEvent {
-    /// Its place in the turn's log; opaque, only ever grows.
-    pub id: String,
-    /// The turn.
-    pub turn_id: String,
-    /// When it happened (RFC 3339, UTC).
-    pub time: String,
-    /// Who should have spoken.
-    pub persona: String,
-    /// Why not.
-    pub error: Failure,
-}
-
-/// A reply was cut short.
-#[derive(Clone, Debug, PartialEq, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub struct ReplyCancelledEvent {
-    /// Its place in the turn's log; opaque, only ever grows.
-    pub id: String,
-    /// The turn.
-    pub turn_id: String,
-    /// When it happened (RFC 3339, UTC).
-    pub time: String,
-    /// Who spoke.
-    pub persona: String,
-    /// Its message, if anything was said.
-    pub message_id: Option<String>,
-    /// What was said.
-    pub content: String,
-}
-
-/// The turn ended; at least one reply completed.
-#[derive(Clone, Debug, PartialEq, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub struct TurnCompletedEvent {
-    /// Its place in the turn's log; opaque, only ever grows.
-    pub id: String,
-    /// The turn.
-    pub turn_id: String,
-    /// When it happened (RFC 3339, UTC).
-    pub time: String,
-    /// The sum over all replies.
-    pub usage: Option<Usage>,
-}
-
-/// The turn ended; no reply completed.
-#[derive(Clone, Debug, PartialEq, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub struct TurnFailedEvent {
-    /// Its place in the turn's log; opaque, only ever grows.
-    pub id: String,
-    /// The turn.
-    pub turn_id: String,
-    /// When it happened (RFC 3339, UTC).
-    pub time: String,
-    /// Why.
-    pub error: Failure,
-}
-
-/// The turn was cut short.
-#[derive(Clone, Debug, PartialEq, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub struct TurnCancelledEvent {
-    /// Its place in the turn's log; opaque, only ever grows.
-    pub id: String,
-    /// The turn.
-    pub turn_id: String,
-    /// When it happened (RFC 3339, UTC).
-    pub time: String,
-    /// Why. The server may add to these.
-    pub reason: String,
-}
-
-/// One entry of a turn's log. The server may add to the types.
-#[derive(Clone, Debug, PartialEq, Union)]
-#[oai(discriminator_name = "type", one_of)]
-pub enum TurnEvent {
+events! {
     /// The turn was accepted.
-    #[oai(mapping = "turn.started")]
-    TurnStarted(TurnStartedEvent),
+    TurnStartedEvent = 0 {
+        /// Where it belongs.
+        conversation: ConversationRef,
+        /// The id of the user's message.
+        message_id: MessageId,
+        /// Whether shared state could not be reached.
+        degraded: Option<bool>,
+    }
     /// The personas were chosen.
-    #[oai(mapping = "routing.decided")]
-    RoutingDecided(RoutingDecidedEvent),
+    RoutingDecidedEvent = 1 {
+        /// Who, and why.
+        routing: Routing,
+    }
     /// A persona's model is about to be called.
-    #[oai(mapping = "reply.started")]
-    ReplyStarted(ReplyStartedEvent),
-    /// A piece of a reply's text.
-    #[oai(mapping = "reply.delta")]
-    ReplyDelta(ReplyDeltaEvent),
-    /// Forget all of this reply: it starts over. Ids of an older epoch never come again.
-    #[oai(mapping = "reply.reset")]
-    ReplyReset(ReplyResetEvent),
-    /// A reply ended well.
-    #[oai(mapping = "reply.completed")]
-    ReplyCompleted(ReplyCompletedEvent),
-    /// A reply ended badly.
-    #[oai(mapping = "reply.failed")]
-    ReplyFailed(ReplyFailedEvent),
+    ReplyStartedEvent = 2 {
+        /// Who speaks.
+        persona: PersonaId,
+    }
+    /// A piece of a reply's text; the pieces of different personas interleave.
+    ReplyDeltaEvent = 3 {
+        /// Who speaks.
+        persona: PersonaId,
+        /// The piece.
+        text: String,
+    }
+    /// Forget all of this reply: it starts over.
+    ReplyResetEvent = 4 {
+        /// Who starts over.
+        persona: PersonaId,
+        /// Why.
+        reason: ResetReason,
+    }
+    /// A reply ended well; it comes with the whole text.
+    ReplyCompletedEvent = 5 {
+        /// Who spoke.
+        persona: PersonaId,
+        /// Its message in the conversation.
+        message_id: MessageId,
+        /// The whole text.
+        content: String,
+        /// Why the model stopped.
+        finish_reason: FinishReason,
+        /// The model that answered.
+        model: Option<String>,
+        /// What it cost.
+        usage: Option<Usage>,
+    }
+    /// A reply ended badly; the others go on.
+    ReplyFailedEvent = 6 {
+        /// Who should have spoken.
+        persona: PersonaId,
+        /// Why not.
+        error: Problem,
+    }
     /// A reply was cut short.
-    #[oai(mapping = "reply.cancelled")]
-    ReplyCancelled(ReplyCancelledEvent),
-    /// The turn ended; at least one reply completed.
-    #[oai(mapping = "turn.completed")]
-    TurnCompleted(TurnCompletedEvent),
-    /// The turn ended; no reply completed.
-    #[oai(mapping = "turn.failed")]
-    TurnFailed(TurnFailedEvent),
-    /// The turn was cut short.
-    #[oai(mapping = "turn.cancelled")]
-    TurnCancelled(TurnCancelledEvent),
+    ReplyCancelledEvent = 7 {
+        /// Who spoke.
+        persona: PersonaId,
+        /// Its message, if anything was said.
+        message_id: Option<MessageId>,
+        /// What was said.
+        content: String,
+    }
+    /// The turn ended; at least one reply completed. Nothing follows.
+    TurnCompletedEvent = 8 {
+        /// The sum over all replies.
+        usage: Option<Usage>,
+    }
+    /// The turn ended; no reply completed. Nothing follows.
+    TurnFailedEvent = 9 {
+        /// Why.
+        error: Problem,
+    }
+    /// The turn was cut short. Nothing follows.
+    TurnCancelledEvent = 10 {
+        /// Why.
+        reason: CancelReason,
+    }
+}
+
+/// Any event of a turn: a union over `type`, written by hand because poem-openapi's derive would name its members
+/// after itself and keep `type` out of them.
+#[derive(Debug)]
+pub struct TurnEvent(Value);
+
+impl Type for TurnEvent {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        "TurnEvent".into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Reference(Self::name().into_owned())
+    }
+
+    fn register(registry: &mut Registry) {
+        registry.create_schema::<Self, _>(Self::name().into_owned(), |registry| {
+            register_members(registry);
+            let reference = |name: &&str| MetaSchemaRef::Reference((*name).to_owned());
+            let path = |name: &&str| format!("#/components/schemas/{name}");
+            let mapping = EventBody::NAMES.iter().zip(MEMBERS);
+            MetaSchema {
+                description: Some(
+                    "An event of a turn. More types may be added: take no notice of one you do not know.",
+                ),
+                one_of: MEMBERS.iter().map(reference).collect(),
+                discriminator: Some(MetaDiscriminatorObject {
+                    property_name: "type",
+                    mapping: mapping.map(|(name, member)| ((*name).to_owned(), path(member))).collect(),
+                }),
+                ..MetaSchema::ANY
+            }
+        });
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+impl ParseFromJSON for TurnEvent {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        let value = value.unwrap_or_default();
+        let name = value.get("type").and_then(Value::as_str).unwrap_or_default();
+        let place = EventBody::NAMES.iter().position(|known| *known == name).unwrap_or(usize::MAX);
+        parse_member(place, value.clone()).map_err(ParseError::<Self>::custom)?;
+        Ok(Self(value))
+    }
 }

@@ -2,46 +2,49 @@
 
 use poem_openapi::Object;
 
-/// One fault of a request.
-#[derive(Clone, Debug, PartialEq, Object)]
+use super::scalars::Code;
+use crate::words::TurnId;
+
+/// One fault of a request: where (one of `pointer`, `parameter`, `header`), and what it must be.
+#[derive(Debug, Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 pub struct Fault {
-    /// Where in the body: a JSON pointer as a URI fragment.
+    /// A JSON pointer as a URI fragment, for a fault in the body.
     pub pointer: Option<String>,
-    /// Which path or query parameter.
+    /// The name of a path or query parameter.
     pub parameter: Option<String>,
-    /// Which header.
+    /// The name of a header.
     pub header: Option<String>,
     /// What it must be.
     pub detail: String,
 }
 
-/// An error (RFC 9457).
-#[derive(Clone, Debug, PartialEq, Object)]
+/// An error (RFC 9457). As a response it has `instance` and `request_id`; inside a turn, an event or a frame it may have neither.
+#[derive(Debug, Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 pub struct Problem {
-    /// Where the kind of error is described.
+    /// A page about this kind of error: `/problems/{code}`.
     #[oai(rename = "type")]
     pub kind: String,
-    /// A short sentence, the same for every occurrence.
+    /// A short sentence for people, the same for every occurrence.
     pub title: String,
-    /// The HTTP status.
+    /// The HTTP status that goes with the code.
     pub status: u16,
-    /// The kind of error; also in the header `Problem-Code`. The server may add to these.
-    pub code: String,
+    /// What programs decide by; also in the header `Problem-Code`. More codes may be added.
+    pub code: Code,
     /// A sentence about this occurrence.
     pub detail: String,
-    /// A name for this occurrence: a URN with the request's id.
+    /// This occurrence: `urn:polylogue:request:{request_id}`.
     pub instance: Option<String>,
-    /// The request's id, as in the log of the server.
+    /// The request's id, as in `X-Request-ID` and in the server's log.
     pub request_id: Option<String>,
-    /// When trying again makes sense.
-    pub retry_after_ms: Option<u64>,
-    /// Every fault of the request.
+    /// All faults of the request.
     pub errors: Option<Vec<Fault>>,
+    /// When trying again makes sense, in milliseconds; `Retry-After` says it in whole seconds.
+    pub retry_after_ms: Option<u64>,
     /// The turn it is about.
-    pub turn_id: Option<String>,
-    /// The limits that refused.
+    pub turn_id: Option<TurnId>,
+    /// The rate-limit policies that refused.
     #[oai(rename = "violated-policies")]
     pub violated_policies: Option<Vec<String>>,
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::chat::{ChatRequest, IdempotencyKey};
+use crate::http::body::chat_request;
 use crate::http::problem::{Fault, Problem};
 use crate::telemetry::metrics::Frame;
 use crate::words::{ErrorCode, EventId, Failure, Invalid, TurnId};
@@ -197,22 +198,4 @@ fn invalid(errors: Vec<Fault>) -> Box<Problem> {
 
 fn plain(code: ErrorCode, detail: &str) -> Box<Problem> {
     Box::new(Failure::new(code, detail).into())
-}
-
-/// Reads the members of a `ChatRequest`. The one place where frames and request bodies must mean the same.
-fn chat_request(members: &Map<String, Value>, max_personas: usize) -> Result<ChatRequest, Vec<Fault>> {
-    const KNOWN: [&str; 5] = ["message", "conversation_id", "personas", "on_busy", "metadata"];
-    if members.keys().any(|name| !KNOWN.contains(&name.as_str())) {
-        return Err(vec![Fault::body("#", "must have no other members")]);
-    }
-    let request: ChatRequest = serde_json::from_value(Value::Object(members.clone()))
-        .map_err(|_| vec![Fault::body("#", "must be a chat request")])?;
-    let length = request.message.chars().count();
-    if !(1..=32_768).contains(&length) || request.message.trim().is_empty() {
-        return Err(vec![Fault::body("#/message", "must have 1 to 32768 characters")]);
-    }
-    if request.personas.len() > max_personas {
-        return Err(vec![Fault::body("#/personas", format!("must have at most {max_personas} entries"))]);
-    }
-    Ok(request)
 }

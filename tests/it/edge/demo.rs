@@ -15,7 +15,7 @@ use poem_openapi::{Object, OpenApi, OpenApiService};
 use polylogue::chat::Chat;
 use polylogue::config::Config;
 use polylogue::http::{Documents, Edge, Health, RouteTable, Services, accept, public};
-use polylogue::limits::RateLimits;
+use polylogue::limits::{LocalLimiter, RateLimits};
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
@@ -140,12 +140,15 @@ fn routes() -> RouteTable {
     more.iter().fold(table, |table, path| table.at(path, [http::Method::GET]))
 }
 
-fn services(config: Config) -> Services {
+fn services(config: Config, routes: &RouteTable) -> Services {
+    let metrics: Arc<Metrics> = Arc::default();
+    let (limiter, operations) = (Arc::new(LocalLimiter::new()), routes.limited_operations());
+    let limits = RateLimits::new(&config.limits, &operations, limiter, metrics.clone()).unwrap();
     Services {
         config: Arc::new(config),
         chat: Arc::new(Chat {}),
-        limits: Arc::new(RateLimits {}),
-        metrics: Arc::default(),
+        limits: Arc::new(limits),
+        metrics,
         health: Arc::default(),
         shutdown: Shutdown::new(),
     }
@@ -202,8 +205,9 @@ impl Server {
 pub fn app(change: impl FnOnce(&mut Config)) -> (Edge<Route>, Services, Stage) {
     let mut config = Config::default();
     change(&mut config);
-    let (services, stage) = (services(config), Stage::default());
-    (public(&services, api(stage.clone()), routes(), documents()), services, stage)
+    let routes = routes();
+    let (services, stage) = (services(config, &routes), Stage::default());
+    (public(&services, api(stage.clone()), routes, documents()), services, stage)
 }
 
 /// Waits until `condition` holds, and fails when that takes longer than anything here may.

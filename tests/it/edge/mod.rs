@@ -4,6 +4,7 @@ mod answers;
 mod bodies;
 mod demo;
 mod leaving;
+mod limited;
 mod management;
 mod pace;
 mod raw;
