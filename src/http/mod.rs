@@ -55,7 +55,7 @@ pub fn public(services: &Services, connections: &Arc<Connections>, documents: Do
         .at("/problems/:code", get(make_sync(problem_page)))
         .at("/api/v1/chat/ws", get(ws::endpoint(services.clone(), Arc::clone(connections))))
         .at("/api/v1/chat/ws/tickets", post(ws::tickets(Arc::clone(connections))))
-        .nest_no_strip(api::PREFIX, api::routes(services));
+        .nest(api::PREFIX, api::routes(services));
     Edge::new(documents.serve_on(app), routes(), services)
 }
 
