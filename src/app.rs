@@ -243,7 +243,7 @@ async fn listen(
         openapi_3_0: document::openapi_30().to_string().into(),
         asyncapi: asyncapi::yaml().into(),
     };
-    let endpoint = http::public(services, connections, documents);
+    let endpoint = http::public(services, http::api(services, connections), http::routes(), documents);
     let watched = Watched { metrics: Arc::clone(metrics), health: Arc::clone(health) };
     let settings = accept::Settings::public(&config.server);
     shutdown.spawn(accept::serve(public, endpoint, settings, Some(watched), shutdown.clone()));

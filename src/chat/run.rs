@@ -13,7 +13,7 @@ use crate::config::OnDisconnect;
 use crate::graph::{Checkpoint, Checkpointer, GraphError, Start};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Chain;
-use crate::telemetry::metrics::{Metrics, TurnOutcome};
+use crate::telemetry::metrics::{Label as _, Metrics, TurnOutcome};
 use crate::turnlog::{Finished, Flushed, Live};
 use crate::words::{CancelReason, ErrorCode, EventBody, Failure, ReplyStatus, Usage};
 
@@ -123,29 +123,21 @@ impl Runner {
     }
 
     fn count(&self, task: &Task, terminal: &EventBody, started: Instant) {
-        let outcome = match terminal {
-            EventBody::TurnCompleted { .. } => TurnOutcome::Completed,
-            EventBody::TurnCancelled { .. } => TurnOutcome::Cancelled,
-            _ => TurnOutcome::Failed,
-        };
+        let (outcome, usage, code) = summary(terminal);
         let (took, model) = (started.elapsed(), task.clock.total());
         let overhead = took.saturating_sub(model);
         self.metrics.turns.total.inc(&(outcome,));
         self.metrics.turns.duration.observe(&(outcome,), took);
         self.metrics.turns.overhead.observe(&(), overhead);
-        let usage = match terminal {
-            EventBody::TurnCompleted { usage } => usage.unwrap_or_default(),
-            _ => Usage::default(),
-        };
         info!(
             event = "turn_finished",
-            outcome = ?outcome,
+            outcome = outcome.as_label(),
             duration_ms = took.as_millis() as u64,
             model_ms = model.as_millis() as u64,
             overhead_us = overhead.as_micros() as u64,
             input_tokens = usage.input_tokens,
             output_tokens = usage.output_tokens,
-            code = code(terminal),
+            code,
             "turn finished"
         );
     }
@@ -180,6 +172,13 @@ fn failed(code: ErrorCode, detail: &str) -> EventBody {
     EventBody::TurnFailed { error: Failure::new(code, detail) }
 }
 
-fn code(terminal: &EventBody) -> Option<&'static str> {
-    if let EventBody::TurnFailed { error } = terminal { Some(error.code.as_str()) } else { None }
+/// What a turn's end means for metrics and the log.
+fn summary(terminal: &EventBody) -> (TurnOutcome, Usage, Option<&'static str>) {
+    if let EventBody::TurnCompleted { usage } = terminal {
+        return (TurnOutcome::Completed, usage.unwrap_or_default(), None);
+    }
+    if let EventBody::TurnFailed { error } = terminal {
+        return (TurnOutcome::Failed, Usage::default(), Some(error.code.as_str()));
+    }
+    (TurnOutcome::Cancelled, Usage::default(), None)
 }

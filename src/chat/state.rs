@@ -187,21 +187,19 @@ impl TurnState {
     /// What the conversation keeps of the turn: the user's message, and what personas said, also when they were cut
     /// short; nothing of those that failed.
     pub fn said(&self) -> Vec<Message> {
-        let replies = self.replies.iter().filter_map(|reply| {
-            let cancelled = match reply.status {
-                ReplyStatus::Completed => false,
-                ReplyStatus::Cancelled => true,
-                ReplyStatus::Pending | ReplyStatus::Running | ReplyStatus::Failed => return None,
-            };
-            let said = !reply.content.trim().is_empty();
-            said.then(|| (reply, cancelled)).and_then(|(reply, cancelled)| self.message_of(reply, cancelled))
+        let replies = self.replies.iter().filter_map(|reply| match reply.status {
+            ReplyStatus::Completed => self.message_of(reply, false),
+            ReplyStatus::Cancelled => self.message_of(reply, true),
+            ReplyStatus::Pending | ReplyStatus::Running | ReplyStatus::Failed => None,
         });
         std::iter::once(self.task.user_message()).chain(replies).collect()
     }
 
+    /// What the reply leaves in the conversation; nothing if nothing was said.
     fn message_of(&self, reply: &Reply, cancelled: bool) -> Option<Message> {
+        let said = !reply.content.trim().is_empty();
         Some(Message {
-            id: reply.message_id?,
+            id: reply.message_id.filter(|_| said)?,
             role: Role::Assistant,
             persona: Some(reply.persona.clone()),
             content: reply.content.clone(),

@@ -34,29 +34,31 @@ pub use services::{Identity, Services};
 use crate::config::PublicUrl;
 use crate::connections::Connections;
 
-/// Every path and method of the public port.
+/// The API and the socket.
+pub fn api(services: &Services, connections: &Arc<Connections>) -> Route {
+    Route::new()
+        .at("/api/v1/chat/ws", get(ws::endpoint(services.clone(), Arc::clone(connections))))
+        .at("/api/v1/chat/ws/tickets", post(ws::tickets(Arc::clone(connections))))
+        .nest(api::PREFIX, api::routes(services))
+}
+
+/// Every path and method of [`api`](fn@api): the document's operations, and the socket beside them.
 pub fn routes() -> RouteTable {
     let operations = api::OPERATIONS.iter().map(|(method, path, _)| (*method, *path));
-    operations.chain(SOCKET).fold(beside(RouteTable::new()), |table, (method, path)| {
-        // The methods are those of the tables above and below, all of them known.
+    let socket = [("GET", "/api/v1/chat/ws"), ("POST", "/api/v1/chat/ws/tickets")];
+    operations.chain(socket).fold(RouteTable::new(), |table, (method, path)| {
         table.at(path, Method::from_bytes(method.as_bytes()))
     })
 }
 
-/// What the API has beside the document's operations.
-const SOCKET: [(&str, &str); 2] = [("GET", "/api/v1/chat/ws"), ("POST", "/api/v1/chat/ws/tickets")];
-
-/// The public port: the API, the socket, and what there is beside them, behind the edge.
-pub fn public(services: &Services, connections: &Arc<Connections>, documents: Documents) -> Edge<Route> {
+/// The public port: `api` (which serves `routes`) and what there is beside it, behind the edge.
+pub fn public(services: &Services, api: Route, routes: RouteTable, documents: Documents) -> Edge<Route> {
     let prefix = services.config.server.public_url.as_ref().map_or("", PublicUrl::as_str);
     let home = format!("{prefix}/docs");
-    let app = Route::new()
+    let app = api
         .at("/", get(make_sync(move |_| redirect(&home))))
-        .at("/problems/:code", get(make_sync(problem_page)))
-        .at("/api/v1/chat/ws", get(ws::endpoint(services.clone(), Arc::clone(connections))))
-        .at("/api/v1/chat/ws/tickets", post(ws::tickets(Arc::clone(connections))))
-        .nest(api::PREFIX, api::routes(services));
-    Edge::new(documents.serve_on(app), routes(), services)
+        .at("/problems/:code", get(make_sync(problem_page)));
+    Edge::new(documents.serve_on(app), beside(routes), services)
 }
 
 /// The paths beside the API.

@@ -12,7 +12,6 @@ use poem::{Body, IntoResponse as _, Response, Route, get, handler};
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi, OpenApiService};
-use polylogue::chat::Chat;
 use polylogue::config::Config;
 use polylogue::http::{Documents, Edge, Health, RouteTable, Services, accept, public};
 use polylogue::limits::{LocalLimiter, RateLimits};
@@ -144,14 +143,9 @@ fn services(config: Config, routes: &RouteTable) -> Services {
     let metrics: Arc<Metrics> = Arc::default();
     let (limiter, operations) = (Arc::new(LocalLimiter::new()), routes.limited_operations());
     let limits = RateLimits::new(&config.limits, &operations, limiter, metrics.clone()).unwrap();
-    Services {
-        config: Arc::new(config),
-        chat: Arc::new(Chat {}),
-        limits: Arc::new(limits),
-        metrics,
-        health: Arc::default(),
-        shutdown: Shutdown::new(),
-    }
+    let plain = Config { limits: Config::default().limits, ..config.clone() };
+    let services = crate::support::services(plain, &metrics, &Shutdown::new());
+    Services { config: Arc::new(config), limits: Arc::new(limits), ..services }
 }
 
 fn documents() -> Documents {

@@ -14,12 +14,11 @@ use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, Method, StatusCode};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, EndpointExt as _, Route, get, post};
-use polylogue::chat::Chat;
 use polylogue::config::Config;
 use polylogue::connections::Connections;
 use polylogue::http::problem::Problem;
-use polylogue::http::{Health, Identity, Services, ws};
-use polylogue::limits::{Admission, Leases, RateLimits};
+use polylogue::http::{Identity, ws};
+use polylogue::limits::{Admission, Leases};
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::{IdentifiedBy, Metrics};
 use polylogue::words::{ConnectionId, Principal, RequestId};
@@ -70,14 +69,7 @@ impl Replica {
         change(&mut config);
         let (metrics, shutdown) = (Arc::new(Metrics::new()), Shutdown::new());
         let connections = Connections::start(&config, leases, metrics.clone(), shutdown.clone());
-        let services = Services {
-            config: Arc::new(config),
-            chat: Arc::new(Chat {}),
-            limits: Arc::new(RateLimits {}),
-            metrics: metrics.clone(),
-            health: Arc::new(Health {}),
-            shutdown: shutdown.clone(),
-        };
+        let services = crate::support::services(config, &metrics, &shutdown);
         let app = Route::new()
             .at("/api/v1/chat/ws", get(ws::endpoint(services, connections.clone())))
             .at("/api/v1/chat/ws/tickets", post(ws::tickets(connections.clone())))

@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use polylogue::app::{App, Seams};
 use polylogue::config::Config;
+use polylogue::flags::Flags;
+use polylogue::http::Services;
 use polylogue::shutdown::Shutdown;
 use polylogue::simulator::Controls;
 use polylogue::telemetry::metrics::Metrics;
+use polylogue::words::ReplicaId;
 use serde_json::Value;
 
 pub use http::Answer;
@@ -33,15 +36,14 @@ impl TestApp {
 
     /// Starts it with other settings.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let config = config(change);
-        let metrics = Arc::new(Metrics::new());
-        let seams = Seams::local(&config, &metrics);
-        Self::on(config, metrics, seams).await
+        let (config, replica, metrics) = (config(change), ReplicaId::random(), Arc::new(Metrics::new()));
+        let seams = Seams::local(&config, &replica, &metrics);
+        Self::on(config, replica, seams, metrics).await
     }
 
     /// Starts it on seams that another one may share.
-    pub async fn on(config: Config, metrics: Arc<Metrics>, seams: Seams) -> Self {
-        let app = App::start(config, metrics, seams, Shutdown::new()).await.unwrap();
+    pub async fn on(config: Config, replica: ReplicaId, seams: Seams, metrics: Arc<Metrics>) -> Self {
+        let app = App::start(config, replica, seams, metrics, Shutdown::new()).await.unwrap();
         let base = format!("http://{}", app.listen());
         let model = app.simulator().expect("the simulator is in use").clone();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -78,6 +80,16 @@ impl TestApp {
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
+}
+
+/// What handlers reach for, in process, on a model that nobody can reach: for tests of the edge alone.
+pub fn services(config: Config, metrics: &Arc<Metrics>, shutdown: &Shutdown) -> Services {
+    let replica = ReplicaId::random();
+    let seams = Seams::local(&config, &replica, metrics);
+    let nowhere = Some("127.0.0.1:0".parse().unwrap());
+    let model = polylogue::llm::connect(&config.llm, nowhere, [], Arc::clone(metrics)).unwrap();
+    let flags = Flags::load(None).unwrap();
+    polylogue::app::services(config, &replica, &seams, model, flags, metrics, shutdown).unwrap()
 }
 
 /// Settings for tests: free ports, a fast model, no limits in the way.
