@@ -32,7 +32,8 @@ fn arrows(module: &str) -> BTreeSet<&'static str> {
         "llm" | "simulator" | "flags" => &[],
         "turnlog" | "memory" | "limits" | "fleet" => &["redis"],
         "redis" => &[],
-        "graph" | "resilience" | "telemetry" | "shutdown" | "exit" => return ["config"].into(),
+        "resilience" => return ["config", "telemetry"].into(),
+        "graph" | "telemetry" | "shutdown" | "exit" => return ["config"].into(),
         "words" | "config" => return BTreeSet::new(),
         other => panic!("the module {other} is not in the table of arrows"),
     };
@@ -223,6 +224,10 @@ fn every_task_has_an_owner() {
     none(wrong, "tasks are spawned through Shutdown");
 }
 
+fn is_test(source: &Source) -> bool {
+    source.path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"))
+}
+
 #[test]
 fn files_are_short_enough_to_read() {
     let lines = |source: &Source| source.text.lines().count();
@@ -231,7 +236,7 @@ fn files_are_short_enough_to_read() {
     let long = all.iter().filter(long).map(|source| format!("{}: {}", source.path.display(), lines(source)));
     none(long.collect(), "at most 400 lines, main.rs 80");
 
-    let graph: usize = all.iter().filter(|source| source.module == "graph").map(lines).sum();
+    let graph: usize = all.iter().filter(|it| it.module == "graph" && !is_test(it)).map(lines).sum();
     assert!(graph <= 600, "graph/ has {graph} lines, at most 600 are allowed");
 }
 

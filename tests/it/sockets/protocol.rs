@@ -84,7 +84,7 @@ async fn what_makes_no_sense_gets_an_error_and_the_socket_lives() {
 async fn a_refused_request_is_answered_under_its_reference() {
     let (_replica, mut socket) = socket().await;
     for text in [
-        json!({"type": "chat", "ref": "r\"\\", "message": "was Troy real?"}),
+        json!({"type": "chat", "ref": "r\"\\", "message": "was Troy real?", "personas": ["nobody"]}),
         json!({"type": "resume", "ref": "r\"\\", "turn_id": TURN, "after": "1-5"}),
         json!({"type": "cancel", "ref": "r\"\\", "turn_id": TURN}),
     ] {
