@@ -48,7 +48,8 @@ impl Seams {
     /// Everything in this process.
     pub fn local(config: &Config, replica: &ReplicaId, metrics: &Arc<Metrics>) -> Self {
         let memory = LocalMemory::new(&config.memory, Arc::clone(metrics));
-        let presence = LocalPresence::new(Arc::new(LocalFleet::default()), replica.clone(), *config.turns.lease);
+        let presence =
+            LocalPresence::new(Arc::new(LocalFleet::default()), replica.clone(), *config.turns.lease);
         Self {
             log: Arc::new(LocalTurnLog::new(config.turns.clone())),
             memory: Arc::new(Measured::new(memory, Backend::Local, Arc::clone(metrics))),
@@ -72,7 +73,8 @@ pub fn services(
     let personas = personas(&config)?;
     let routes = http::routes();
     let (limiter, counted) = (Arc::clone(&seams.limiter), Arc::clone(metrics));
-    let limits = RateLimits::new(&config.limits, &routes.limited_operations(), limiter, counted).map_err(wrong)?;
+    let limits =
+        RateLimits::new(&config.limits, &routes.limited_operations(), limiter, counted).map_err(wrong)?;
     let (log, turns) = (Arc::clone(&seams.log), config.turns.clone());
     let parts = Parts {
         personas: Arc::new(personas),
@@ -117,7 +119,8 @@ impl App {
         let model = connect(&config, simulator.as_ref().map(|(simulator, _)| simulator.addr), &metrics)?;
         let flags = Flags::load(config.flags.file.as_deref()).map_err(wrong)?;
         shutdown.spawn(Arc::clone(&flags).watch(shutdown.clone(), Arc::clone(&metrics)));
-        let services = services(config, &replica, &seams, Arc::clone(&model) as _, flags, &metrics, &shutdown)?;
+        let services =
+            services(config, &replica, &seams, Arc::clone(&model) as _, flags, &metrics, &shutdown)?;
         shutdown.spawn(Arc::clone(&services.chat).tend(seams.presence));
         let connections = Connections::start(&services.config, seams.leases, metrics, shutdown);
         let board = status_board(&services, &connections, model, simulator.is_some(), &replica);
@@ -174,7 +177,8 @@ pub async fn serve(config: Config, replica: ReplicaId, shutdown: Shutdown) -> Re
     let metrics = Arc::new(Metrics::new());
     let seams = Seams::local(&config, &replica, &metrics);
     let started = App::start(config, replica, seams, metrics, shutdown).await;
-    let app = started.inspect_err(|failure| error!(event = "application_failed", error = %failure, "not started"))?;
+    let app = started
+        .inspect_err(|failure| error!(event = "application_failed", error = %failure, "not started"))?;
     app.stopped().await;
     Ok(())
 }
@@ -220,7 +224,11 @@ async fn start_simulator(config: &Config) -> Result<Option<(Simulator, Shutdown)
     Ok(Some((simulator, shutdown)))
 }
 
-fn connect(config: &Config, simulator: Option<SocketAddr>, metrics: &Arc<Metrics>) -> Result<Arc<Upstreams>, Failure> {
+fn connect(
+    config: &Config,
+    simulator: Option<SocketAddr>,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Upstreams>, Failure> {
     let personas = personas(config)?;
     let models = personas.all().iter().filter_map(|persona| persona.model.clone());
     let models = models.chain(config.routing.model.clone());
@@ -311,4 +319,3 @@ fn bug(error: &(dyn std::error::Error + 'static)) -> Failure {
     error!(error = %Chain(error), "the flow is wrong");
     Failure::Bug
 }
-

@@ -11,7 +11,8 @@ impl Chat {
     pub async fn conversation(&self, _: &Caller, id: &ConversationId) -> Result<ConversationView, ChatError> {
         let active_turn_id = self.running(id).await?;
         let history = self.memory.history(id).await?.ok_or(ChatError::ConversationNotFound)?;
-        let said = |message: Option<&Message>| message.map_or_else(Timestamp::now, |message| message.created_at);
+        let said =
+            |message: Option<&Message>| message.map_or_else(Timestamp::now, |message| message.created_at);
         Ok(ConversationView {
             id: id.clone(),
             created_at: history.created_at.unwrap_or_else(|| said(history.messages.first())),
@@ -42,7 +43,8 @@ impl Chat {
         if let Some(turn) = self.running(id).await? {
             return Err(ChatError::TurnInProgress(turn));
         }
-        let newest = self.memory.history(id).await?.and_then(|history| history.messages.last().map(|said| said.id));
+        let newest =
+            self.memory.history(id).await?.and_then(|history| history.messages.last().map(|said| said.id));
         let added = Message {
             id: MessageId(above(newest)),
             role: message.role,
@@ -81,7 +83,8 @@ pub(super) fn above(newest: Option<MessageId>) -> ulid::Ulid {
 /// with `before` it ends ahead of it, without either it begins at the end that `order` begins with.
 fn page_of(messages: Vec<Message>, query: PageQuery) -> MessagePage {
     let inside = |message: &Message| {
-        query.after.is_none_or(|after| message.id > after) && query.before.is_none_or(|before| message.id < before)
+        query.after.is_none_or(|after| message.id > after)
+            && query.before.is_none_or(|before| message.id < before)
     };
     let mut data: Vec<_> = messages.into_iter().filter(inside).collect();
     let has_more = data.len() > query.limit;

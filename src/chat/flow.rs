@@ -116,7 +116,9 @@ impl Node<TurnState, FlowError> for Route {
             () = task.stop.cancelled() => return Ok(Update::Nothing),
         };
         drop(working);
-        task.live.push(EventBody::RoutingDecided { routing: routing.clone() }).map_err(|_| FlowError::Lost)?;
+        task.live
+            .push(EventBody::RoutingDecided { routing: routing.clone() })
+            .map_err(|_| FlowError::Lost)?;
         Ok(Update::Routed(routing))
     }
 }

@@ -7,7 +7,8 @@ pub fn mentioned<'a>(message: &str, personas: &'a Personas) -> Vec<&'a Persona> 
     let mut found: Vec<&Persona> = Vec::new();
     let mut before = None;
     for (place, character) in message.char_indices() {
-        let starts_a_word = before.is_none_or(|c: char| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-' | '@'));
+        let starts_a_word =
+            before.is_none_or(|c: char| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-' | '@'));
         before = Some(character);
         if character != '@' || !starts_a_word {
             continue;

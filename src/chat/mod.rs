@@ -164,7 +164,8 @@ impl Chat {
             metrics: Arc::clone(&metrics),
         };
         let on_disconnect = config.turns.on_disconnect;
-        let runner = run::Runner::new(flow::build(&tools)?, Arc::clone(&metrics), shutdown.clone(), on_disconnect);
+        let runner =
+            run::Runner::new(flow::build(&tools)?, Arc::clone(&metrics), shutdown.clone(), on_disconnect);
         let settings = config.turns.clone();
         let runner = Arc::new(runner);
         Ok(Self { personas, router, memory, log, live, runner, metrics, shutdown, replica, settings })

@@ -116,23 +116,24 @@ impl Personas {
             return Self::parse("(built in)", BUILT_IN, Format::Toml, default);
         };
         let name = path.display().to_string();
-        let text = read_bounded(path).map_err(|source| PersonasError::Unreadable { file: name.clone(), source })?;
+        let text =
+            read_bounded(path).map_err(|source| PersonasError::Unreadable { file: name.clone(), source })?;
         Self::parse(&name, &text, Format::of(path), default)
     }
 
     fn parse(file: &str, text: &str, format: Format, default: Option<&str>) -> Result<Self, PersonasError> {
         let wrong = |key: String, reason: String| PersonasError::Wrong { file: file.to_owned(), key, reason };
-        let PersonasFile { personas: all } = format.parse(text).map_err(|(key, reason)| wrong(key, reason))?;
+        let PersonasFile { personas: all } =
+            format.parse(text).map_err(|(key, reason)| wrong(key, reason))?;
         if all.is_empty() || all.len() > MAX_PERSONAS {
             return Err(wrong("personas".into(), format!("must have 1 to {MAX_PERSONAS} entries")));
         }
         let by_name = index(&all).map_err(|(key, reason)| wrong(key, reason))?;
         let default = match default {
             None => 0,
-            Some(id) => all
-                .iter()
-                .position(|persona| persona.id.as_str() == id)
-                .ok_or_else(|| wrong("personas.default".into(), "must be the id of one of the personas".into()))?,
+            Some(id) => all.iter().position(|persona| persona.id.as_str() == id).ok_or_else(|| {
+                wrong("personas.default".into(), "must be the id of one of the personas".into())
+            })?,
         };
         Ok(Self { fingerprint: fingerprint(&all), all, by_name, default })
     }
@@ -169,8 +170,11 @@ fn index(all: &[Persona]) -> Result<HashMap<String, usize>, (String, String)> {
     for (place, persona) in all.iter().enumerate() {
         check(place, persona)?;
         let names = [persona.id.as_str(), persona.name.as_str()];
-        let own: HashSet<_> =
-            names.into_iter().chain(persona.aliases.iter().map(String::as_str)).map(str::to_lowercase).collect();
+        let own: HashSet<_> = names
+            .into_iter()
+            .chain(persona.aliases.iter().map(String::as_str))
+            .map(str::to_lowercase)
+            .collect();
         for name in own {
             if by_name.insert(name, place).is_some() {
                 let key = format!("personas[{place}]");
@@ -256,8 +260,8 @@ impl Format {
             }
             Self::Yaml => {
                 // Through a JSON value, so that both formats name the wrong key the same way.
-                let value: serde_json::Value =
-                    serde_saphyr::from_str(text).map_err(|error| ("(file)".to_owned(), first_line(&error)))?;
+                let value: serde_json::Value = serde_saphyr::from_str(text)
+                    .map_err(|error| ("(file)".to_owned(), first_line(&error)))?;
                 serde_path_to_error::deserialize(value)
                     .map_err(|error| (error.path().to_string(), error.inner().to_string()))
             }
@@ -289,11 +293,20 @@ mod tests {
     #[test]
     fn a_wrong_file_is_refused_with_file_key_and_reason() {
         let missing = "[[personas]]\nid='a'\nname='A'\ndescription='d'\n";
-        assert_eq!(error_of(missing, Format::Toml), "personas file people: personas[0]: missing field `system_prompt`");
+        assert_eq!(
+            error_of(missing, Format::Toml),
+            "personas file people: personas[0]: missing field `system_prompt`"
+        );
         let unknown = "personas:\n- {id: a, name: A, description: d, system_prompt: s, colour: red}\n";
-        assert!(error_of(unknown, Format::Yaml).starts_with("personas file people: personas[0].colour: unknown field"));
+        assert!(
+            error_of(unknown, Format::Yaml)
+                .starts_with("personas file people: personas[0].colour: unknown field")
+        );
         let hot = "personas:\n- {id: a, name: A, description: d, system_prompt: s, temperature: 3}\n";
-        assert_eq!(error_of(hot, Format::Yaml), "personas file people: personas[0].temperature: must be from 0 to 2");
+        assert_eq!(
+            error_of(hot, Format::Yaml),
+            "personas file people: personas[0].temperature: must be from 0 to 2"
+        );
         assert!(error_of("personas = []", Format::Toml).contains("must have 1 to 64 entries"));
     }
 

@@ -7,7 +7,12 @@ use crate::words::{Message, Role};
 /// The prompt of one persona: its instructions, what was said before as far as it may see it, and the user's message.
 /// Its own words come as the assistant's; those of others as the user's, with the speaker's name before them, because
 /// models know two sides only.
-pub fn of_reply(persona: &Persona, personas: &Personas, history: &[Message], message: &str) -> Vec<PromptLine> {
+pub fn of_reply(
+    persona: &Persona,
+    personas: &Personas,
+    history: &[Message],
+    message: &str,
+) -> Vec<PromptLine> {
     let mut prompt = vec![line(PromptRole::System, instructions(persona, personas))];
     for said in history {
         match (said.role, &said.persona) {
@@ -17,7 +22,9 @@ pub fn of_reply(persona: &Persona, personas: &Personas, history: &[Message], mes
             }
             (Role::Assistant, _) if persona.context == Context::Own => {}
             (Role::Assistant, speaker) => {
-                let name = speaker.as_ref().map_or("Somebody", |id| personas.find(id).map_or(id.as_str(), |p| &p.name));
+                let name = speaker
+                    .as_ref()
+                    .map_or("Somebody", |id| personas.find(id).map_or(id.as_str(), |p| &p.name));
                 prompt.push(line(PromptRole::User, format!("{name} said: {}", said.content)));
             }
         }
@@ -27,8 +34,12 @@ pub fn of_reply(persona: &Persona, personas: &Personas, history: &[Message], mes
 }
 
 fn instructions(persona: &Persona, personas: &Personas) -> String {
-    let others: Vec<_> =
-        personas.all().iter().filter(|other| other.id != persona.id).map(|other| other.name.as_str()).collect();
+    let others: Vec<_> = personas
+        .all()
+        .iter()
+        .filter(|other| other.id != persona.id)
+        .map(|other| other.name.as_str())
+        .collect();
     if others.is_empty() || persona.context == Context::Own {
         return persona.system_prompt.trim().to_owned();
     }
@@ -74,7 +85,10 @@ const ROUTING_MESSAGE: usize = 4000;
 
 /// One more line for a second attempt at a structured answer: what was wrong with the first.
 pub fn repair(fault: &str) -> PromptLine {
-    line(PromptRole::User, format!("Your answer could not be used: {fault}. Answer again, with JSON of the given schema only."))
+    line(
+        PromptRole::User,
+        format!("Your answer could not be used: {fault}. Answer again, with JSON of the given schema only."),
+    )
 }
 
 fn line(role: PromptRole, content: String) -> PromptLine {
@@ -102,12 +116,15 @@ mod tests {
         ];
         let prompt = of_reply(&personas.all()[1], &personas, &history, "why?");
         let seen: Vec<_> = prompt[1..].iter().map(|line| (line.role, line.content.as_str())).collect();
-        assert_eq!(seen, [
-            (PromptRole::User, "was Troy real?"),
-            (PromptRole::User, "Historian said: Yes."),
-            (PromptRole::Assistant, "Perhaps."),
-            (PromptRole::User, "why?"),
-        ]);
+        assert_eq!(
+            seen,
+            [
+                (PromptRole::User, "was Troy real?"),
+                (PromptRole::User, "Historian said: Yes."),
+                (PromptRole::Assistant, "Perhaps."),
+                (PromptRole::User, "why?"),
+            ]
+        );
     }
 
     #[test]

@@ -68,7 +68,12 @@ impl Speak {
     }
 
     /// Asks the model and passes on what it says, until it ends, fails, or the turn has to stop.
-    async fn listen(&self, state: &TurnState, persona: &Persona, content: &mut String) -> Result<End, FlowError> {
+    async fn listen(
+        &self,
+        state: &TurnState,
+        persona: &Persona,
+        content: &mut String,
+    ) -> Result<End, FlowError> {
         let task = &state.task;
         let _working = task.clock.start();
         let request = self.request(state, persona);
@@ -106,7 +111,8 @@ impl Speak {
                 Ok(None)
             }
             Err(PushError::Full(_)) => {
-                let failure = Failure::new(ErrorCode::ModelFailed, "The answers are larger than a turn may be.");
+                let failure =
+                    Failure::new(ErrorCode::ModelFailed, "The answers are larger than a turn may be.");
                 Ok(Some(End::Failed(failure)))
             }
             Err(PushError::Over) => Err(FlowError::Lost),
@@ -172,7 +178,9 @@ fn event_of(reply: &Reply) -> EventBody {
             usage: reply.usage,
         },
         (ReplyStatus::Failed, _, Some(error)) => EventBody::ReplyFailed { persona, error: error.clone() },
-        (_, message_id, _) => EventBody::ReplyCancelled { persona, message_id, content: reply.content.clone() },
+        (_, message_id, _) => {
+            EventBody::ReplyCancelled { persona, message_id, content: reply.content.clone() }
+        }
     }
 }
 

@@ -84,8 +84,10 @@ impl Router {
         settings: &config::Routing,
         most: usize,
     ) -> Self {
-        let cache =
-            Cache::builder().max_capacity(settings.cache_size.get() as u64).time_to_live(*settings.cache_ttl).build();
+        let cache = Cache::builder()
+            .max_capacity(settings.cache_size.get() as u64)
+            .time_to_live(*settings.cache_ttl)
+            .build();
         Self { personas, model, flags, metrics, cache, settings: settings.clone(), most }
     }
 
@@ -135,7 +137,11 @@ impl Router {
         let most = self.most(question.principal);
         let ids = |personas: Vec<&Persona>| personas.into_iter().take(most).map(|p| p.id.clone()).collect();
         if !question.explicit.is_empty() {
-            return Some(routing(question.explicit.to_vec(), RoutingSource::Explicit, "asked for by the caller"));
+            return Some(routing(
+                question.explicit.to_vec(),
+                RoutingSource::Explicit,
+                "asked for by the caller",
+            ));
         }
         let named = mentioned(question.message, &self.personas);
         if !named.is_empty() {
@@ -188,9 +194,12 @@ impl Router {
     }
 
     fn read(&self, answer: &str, most: usize) -> Result<Decision, &'static str> {
-        let choice: Choice = serde_json::from_str(answer.trim()).map_err(|_| "it is not JSON of the given schema")?;
+        let choice: Choice =
+            serde_json::from_str(answer.trim()).map_err(|_| "it is not JSON of the given schema")?;
         let mut personas: Vec<PersonaId> = Vec::new();
-        for id in choice.personas.iter().filter_map(|name| self.personas.named(name)).map(|persona| &persona.id) {
+        for id in
+            choice.personas.iter().filter_map(|name| self.personas.named(name)).map(|persona| &persona.id)
+        {
             if !personas.contains(id) {
                 personas.push(id.clone());
             }

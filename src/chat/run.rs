@@ -97,7 +97,8 @@ impl Runner {
         match timeout_at(task.deadline + DEADLINE_SLACK, running).await {
             Ok(Ok(state) | Err(GraphError::Cancelled { state })) => Some(terminal(&state)),
             Ok(Err(
-                GraphError::Node { source: FlowError::Lost, .. } | GraphError::Checkpoint { source: FlowError::Lost, .. },
+                GraphError::Node { source: FlowError::Lost, .. }
+                | GraphError::Checkpoint { source: FlowError::Lost, .. },
             )) => None,
             Ok(Err(error)) => {
                 error!(error = %Chain(&error), "the flow of a turn is wrong");
@@ -160,9 +161,9 @@ fn terminal(state: &TurnState) -> EventBody {
     let open = state.replies.is_empty() || !state.unfinished().is_empty() || has(ReplyStatus::Cancelled);
     match state.task.why() {
         Some(Stop::Cancel(reason)) if open => EventBody::TurnCancelled { reason },
-        _ if has(ReplyStatus::Completed) => {
-            EventBody::TurnCompleted { usage: Usage::sum(state.replies.iter().filter_map(|reply| reply.usage)) }
-        }
+        _ if has(ReplyStatus::Completed) => EventBody::TurnCompleted {
+            usage: Usage::sum(state.replies.iter().filter_map(|reply| reply.usage)),
+        },
         Some(Stop::Draining) => failed(ErrorCode::Draining, "This server is stopping; ask again."),
         _ => EventBody::TurnFailed { error: state.failure() },
     }

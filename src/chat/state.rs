@@ -12,8 +12,8 @@ use crate::graph::State;
 use crate::telemetry::metrics::{Metrics, ModelCause, Transport};
 use crate::turnlog::Live;
 use crate::words::{
-    CancelReason, ConversationId, ErrorCode, Failure, Message, MessageId, PersonaId, Principal, Reply, ReplyStatus,
-    RequestId, Role, Routing, Timestamp, Turn, TurnId,
+    CancelReason, ConversationId, ErrorCode, Failure, Message, MessageId, PersonaId, Principal, Reply,
+    ReplyStatus, RequestId, Role, Routing, Timestamp, Turn, TurnId,
 };
 
 /// The steps of a turn.
@@ -174,7 +174,8 @@ impl TurnState {
     /// A turn that goes on from its checkpoint: the fold of its log. Replies that are not finished start over.
     pub fn from_checkpoint(task: Arc<Task>, checkpoint: Turn) -> Self {
         let replies = checkpoint.replies.into_iter();
-        let replies = replies.map(|reply| if reply.status.is_terminal() { reply } else { Reply::pending(reply.persona) });
+        let replies = replies
+            .map(|reply| if reply.status.is_terminal() { reply } else { Reply::pending(reply.persona) });
         Self { task, history: Arc::new([]), routing: checkpoint.routing, replies: replies.collect() }
     }
 

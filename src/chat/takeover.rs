@@ -62,7 +62,8 @@ impl Chat {
             }
             Ok(TakenOver::TooOften { claim, page }) => {
                 warn!(turn_id = %turn, "a turn was taken over too often and is given up");
-                self.give_up(claim, page, place, ErrorCode::Internal, "The turn was interrupted too often.").await;
+                self.give_up(claim, page, place, ErrorCode::Internal, "The turn was interrupted too often.")
+                    .await;
             }
             Ok(TakenOver::Lost | TakenOver::Ended(_)) => {}
             Err(error) => warn!(turn_id = %turn, error = %error, "a turn could not be taken over"),

@@ -17,8 +17,8 @@ use super::{Caller, Cancelled, Chat, ChatError, ChatRequest, OnBusy, Reader, Sta
 use crate::telemetry::metrics::{Idempotency as Used, ModelCause, TurnRefusal};
 use crate::turnlog::{Accepted, Claim, Idempotency, NewTurn, Place, fold};
 use crate::words::{
-    CancelReason, ConversationId, ConversationRef, Event, EventBody, EventId, RequestId, Timestamp, Turn, TurnId,
-    TurnStatus,
+    CancelReason, ConversationId, ConversationRef, Event, EventBody, EventId, RequestId, Timestamp, Turn,
+    TurnId, TurnStatus,
 };
 
 /// How long a cancel waits for the turn to end before it says that it is under way.
@@ -43,8 +43,12 @@ impl Chat {
     pub async fn start(&self, caller: &Caller, request: ChatRequest) -> Result<Started, ChatError> {
         let started = self.accept(caller, request).await;
         let (outcome, refusal) = match &started {
-            Ok(Started { replayed, .. }) => (Some(if *replayed { Used::Replayed } else { Used::First }), None),
-            Err(ChatError::IdempotencyKeyReused) => (Some(Used::Reused), Some(TurnRefusal::IdempotencyKeyReused)),
+            Ok(Started { replayed, .. }) => {
+                (Some(if *replayed { Used::Replayed } else { Used::First }), None)
+            }
+            Err(ChatError::IdempotencyKeyReused) => {
+                (Some(Used::Reused), Some(TurnRefusal::IdempotencyKeyReused))
+            }
             Err(error) => (None, refusal(error)),
         };
         if let Some(outcome) = outcome.filter(|_| caller.idempotency_key.is_some()) {
@@ -80,7 +84,8 @@ impl Chat {
 
     fn check_personas(&self, caller: &Caller, request: &ChatRequest) -> Result<(), ChatError> {
         let listed = request.personas.iter().enumerate();
-        let unknown: Vec<_> = listed.filter(|(_, id)| self.personas.find(id).is_none()).map(|(at, _)| at).collect();
+        let unknown: Vec<_> =
+            listed.filter(|(_, id)| self.personas.find(id).is_none()).map(|(at, _)| at).collect();
         let most = self.router.most(&caller.principal);
         match () {
             () if !unknown.is_empty() => Err(ChatError::UnknownPersonas(unknown)),
@@ -108,7 +113,10 @@ impl Chat {
         let newest = history.as_ref().and_then(|history| history.messages.last()).map(|said| said.id);
         let turn = TurnId::new(above(newest), conversation);
         let body = EventBody::TurnStarted {
-            conversation: ConversationRef { id: conversation.clone(), created: history.is_none() && !degraded },
+            conversation: ConversationRef {
+                id: conversation.clone(),
+                created: history.is_none() && !degraded,
+            },
             message_id: turn.user_message(),
             degraded,
         };
@@ -122,7 +130,10 @@ impl Chat {
             owner: self.replica.clone(),
             deadline: Timestamp::from_millis(deadline),
             first: Arc::new(Event::new(FIRST, turn, body)),
-            idempotency: caller.idempotency_key.as_ref().map(|key| idempotency(caller, key.as_str(), request)),
+            idempotency: caller
+                .idempotency_key
+                .as_ref()
+                .map(|key| idempotency(caller, key.as_str(), request)),
             request: raw.into(),
         })
     }

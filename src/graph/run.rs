@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use futures_util::stream::{BoxStream, Fuse, StreamExt};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, info_span};
+use tracing::{Instrument, info_span};
 
 use super::builder::{Branches, Edge, Place, Work};
 use super::{Checkpoint, Checkpointer, Context, Graph, GraphError, Start, State, Step};
@@ -64,7 +64,8 @@ impl<S: State, T: Step, E: Send + 'static> Run<'_, S, T, E> {
     async fn step(&self, step: T, point: &mut Checkpoint<S, T>) -> Outcome<(), S, T, E> {
         let at = self.graph.index.get(&step).ok_or(GraphError::UnknownStep(step))?;
         let place = &self.graph.places[*at];
-        let span = node_span(step);
+        let span =
+            info_span!("graph.node", otel.name = format!("graph.node {step}"), polylogue.graph.node = %step);
         async {
             match &place.work {
                 Work::One(node) => {
@@ -138,13 +139,4 @@ fn follow<S: State, T: Step, E>(place: &Place<S, T, E>, state: &S) -> Outcome<Op
             targets.contains(&to).then_some(Some(to)).ok_or(GraphError::Undeclared { from: place.step, to })
         }
     }
-}
-
-/// Made apart, because what formats a field must not live across an await.
-fn node_span(step: impl Step) -> Span {
-    info_span!(
-        "graph.node",
-        otel.name = %format_args!("graph.node {step}"),
-        polylogue.graph.node = %step,
-    )
 }

@@ -1,3 +1,5 @@
 //! stub
 /// stub
-pub fn yaml() -> String { String::new() }
+pub fn yaml() -> String {
+    String::new()
+}

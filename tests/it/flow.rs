@@ -40,7 +40,10 @@ fn is_a_whole_turn(events: &[Value]) {
 
 fn data(events: Vec<SseEvent>) -> Vec<Value> {
     for event in &events {
-        assert_eq!((event.id.as_str(), event.name.as_str()), (text(&event.data["id"]), text(&event.data["type"])));
+        assert_eq!(
+            (event.id.as_str(), event.name.as_str()),
+            (text(&event.data["id"]), text(&event.data["type"]))
+        );
     }
     events.into_iter().map(|event| event.data).collect()
 }
@@ -58,7 +61,8 @@ async fn a_json_caller_gets_the_whole_turn_at_its_end() {
     assert_eq!(answer.header("turn-id"), text(&turn["turn_id"]));
     assert_eq!(answer.header("location"), format!("/api/v1/turns/{}", text(&turn["turn_id"])));
     assert_eq!((text(&turn["status"]), text(&turn["routing"]["source"])), ("completed", "explicit"));
-    let personas: Vec<_> = turn["replies"].as_array().unwrap().iter().map(|reply| text(&reply["persona"])).collect();
+    let personas: Vec<_> =
+        turn["replies"].as_array().unwrap().iter().map(|reply| text(&reply["persona"])).collect();
     assert_eq!(personas, ["historian", "skeptic"]);
     assert_eq!(turn["conversation"]["created"], true);
     let later = app.get(answer.header("location")).await;
@@ -110,7 +114,10 @@ async fn a_conversation_remembers_what_was_said_in_order() {
     let messages = app.get(&format!("/api/v1/conversations/{id}/messages")).await.body;
     let said: Vec<_> = messages["data"].as_array().unwrap().iter().collect();
     let who = |message: &Value| message["persona"].as_str().unwrap_or("user").to_owned();
-    assert_eq!(said.iter().map(|m| who(m)).collect::<Vec<_>>(), ["user", "historian", "skeptic", "user", "guide"]);
+    assert_eq!(
+        said.iter().map(|m| who(m)).collect::<Vec<_>>(),
+        ["user", "historian", "skeptic", "user", "guide"]
+    );
     assert_eq!(said[0]["content"], ASK);
     assert_eq!(said[1]["content"], first["replies"][0]["content"]);
     assert_eq!(said[1]["id"], first["replies"][0]["message_id"]);
@@ -147,7 +154,8 @@ async fn personas_are_shown_without_their_instructions() {
 async fn a_message_can_be_added_and_a_conversation_forgotten() {
     let app = TestApp::start().await;
     let path = "/api/v1/conversations/mine";
-    let added = app.post(&format!("{path}/messages"), json!({"role": "user", "content": "remember me"})).await;
+    let added =
+        app.post(&format!("{path}/messages"), json!({"role": "user", "content": "remember me"})).await;
     assert_eq!((added.status, text(&added.body["content"])), (201, "remember me"));
     assert_eq!(app.get(path).await.body["message_count"], 1);
 

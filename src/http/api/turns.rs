@@ -128,8 +128,7 @@ impl TurnsApi {
         let Some(reader) = followed.map_err(|error| asked.refused(error))? else {
             return Ok(Followed::Ended);
         };
-        let events =
-            EventStream::open(reader, asked.identity.request_id.clone(), (&asked.services).into());
+        let events = EventStream::open(reader, asked.identity.request_id.clone(), (&asked.services).into());
         Ok(Followed::Events(events, asked.location(turn), turn.to_string()))
     }
 
@@ -152,10 +151,7 @@ impl TurnsApi {
 }
 
 /// The position a reader asks for. An empty header is none: that is what a reader has seen before its first event.
-fn position(
-    header: Option<Sent<EventId>>,
-    query: Option<Sent<EventId>>,
-) -> Result<Option<EventId>, Problem> {
+fn position(header: Option<Sent<EventId>>, query: Option<Sent<EventId>>) -> Result<Option<EventId>, Problem> {
     let header = header.filter(|sent| !sent.text.is_empty());
     let refuse = |fault: Fault| {
         let failure = Failure::new(ErrorCode::InvalidEventId, "This is not the id of an event.");

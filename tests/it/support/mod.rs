@@ -120,5 +120,7 @@ pub async fn eventually(claim: &str, mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(10), tries).await.unwrap_or_else(|_| panic!("never so: {claim}"));
+    tokio::time::timeout(std::time::Duration::from_secs(10), tries)
+        .await
+        .unwrap_or_else(|_| panic!("never so: {claim}"));
 }

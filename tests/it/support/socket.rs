@@ -35,7 +35,8 @@ impl Socket {
     /// The next JSON frame, or how the socket was closed.
     pub async fn next(&mut self) -> Result<Value, Option<CloseFrame>> {
         loop {
-            let message = timeout(Duration::from_secs(20), self.inner.next()).await.expect("the socket is silent");
+            let message =
+                timeout(Duration::from_secs(20), self.inner.next()).await.expect("the socket is silent");
             match message {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(frame))) => return Err(frame),
@@ -49,7 +50,10 @@ impl Socket {
     pub async fn until(&mut self, kind: &str) -> Vec<Value> {
         let mut seen = Vec::new();
         loop {
-            let frame = self.next().await.unwrap_or_else(|close| panic!("closed ({close:?}) before {kind}: {seen:#?}"));
+            let frame = self
+                .next()
+                .await
+                .unwrap_or_else(|close| panic!("closed ({close:?}) before {kind}: {seen:#?}"));
             let found = frame["type"] == kind;
             seen.push(frame);
             if found {

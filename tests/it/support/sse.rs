@@ -43,7 +43,8 @@ impl Sse {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            let bytes = timeout(Duration::from_secs(20), self.body.next()).await.expect("the stream is silent")?;
+            let bytes =
+                timeout(Duration::from_secs(20), self.body.next()).await.expect("the stream is silent")?;
             self.buffer.push_str(std::str::from_utf8(&bytes.expect("the stream broke")).unwrap());
             while let Some(end) = self.buffer.find("\n\n") {
                 let block: String = self.buffer.drain(..end + 2).collect();
