@@ -1,0 +1,217 @@
+//! Server-sent events: a turn's log as one response that lasts.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::poll_fn;
+use poem::{Body, IntoResponse, Response};
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::types::Type as _;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, Span, info, warn};
+
+use super::{Services, wire};
+use crate::chat::{ChatError, Reader};
+use crate::config::Config;
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::{Label as _, Metrics, StreamEnd};
+use crate::words::{Event, RequestId, TurnId};
+
+/// The `format` by which the document step finds streams.
+pub const FORMAT: &str = "event-stream";
+
+/// What a stream begins with, at once: how long to wait before reconnecting, and a first comment that opens proxies.
+const OPENING: Bytes = Bytes::from_static(b"retry: 2000\n: ok\n\n");
+/// What is said in a silence, so that nothing on the way takes the connection for dead.
+const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+/// Frames between the task that follows the turn and the connection. One: a reader is a position, nothing is queued.
+const CAPACITY: usize = 1;
+
+/// Where a stream's events come from.
+pub trait Source: Send + 'static {
+    /// The turn they belong to.
+    fn turn(&self) -> TurnId;
+
+    /// The next event, waiting for it; `None` after the last. Cancel-safe.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Arc<Event>>, ChatError>> + Send;
+}
+
+impl Source for Reader {
+    fn turn(&self) -> TurnId {
+        Self::turn(self)
+    }
+
+    fn next(&mut self) -> impl Future<Output = Result<Option<Arc<Event>>, ChatError>> + Send {
+        Self::next(self)
+    }
+}
+
+/// What a stream needs of its surroundings.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+    keep_alive: Duration,
+    patience: Duration,
+}
+
+impl Surroundings {
+    /// Takes the silence before a comment and the patience with slow readers from the settings.
+    pub fn new(config: &Config, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
+        let server = &config.server;
+        Self { metrics, shutdown, keep_alive: *server.sse_keep_alive, patience: *server.slow_reader_timeout }
+    }
+}
+
+impl From<&Services> for Surroundings {
+    fn from(services: &Services) -> Self {
+        Self::new(&services.config, services.metrics.clone(), services.shutdown.clone())
+    }
+}
+
+/// A response whose body is a turn's events, one frame each.
+#[derive(Debug)]
+pub struct EventStream(Body);
+
+impl EventStream {
+    /// Follows `source` on a task of its own, so that a reader that takes nothing is noticed; the turn notices nothing.
+    pub fn open(source: impl Source, request_id: RequestId, around: Surroundings) -> Self {
+        let (frames, mut taken) = mpsc::channel(CAPACITY);
+        let cut = Arc::new(AtomicBool::new(false));
+        let shutdown = around.shutdown.clone();
+        let pump = Pump { source, frames, cut: cut.clone(), request_id, around };
+        shutdown.spawn(pump.run().instrument(Span::current()));
+
+        let mut done = false;
+        Self(Body::from_bytes_stream(poll_fn(move |context| {
+            taken.poll_recv(context).map(|frame| match frame {
+                Some(frame) => Some(Ok(frame)),
+                // Only a cut stream ends as an error: whatever was taken last may be lost then, and is sent again.
+                None if cut.load(Ordering::Acquire) && !std::mem::replace(&mut done, true) => {
+                    Some(Err(io::Error::from(io::ErrorKind::TimedOut)))
+                }
+                None => None,
+            })
+        })))
+    }
+}
+
+impl Payload for EventStream {
+    const CONTENT_TYPE: &'static str = "text/event-stream";
+
+    fn schema_ref() -> MetaSchemaRef {
+        let items = Some(Box::new(wire::TurnEvent::schema_ref()));
+        MetaSchemaRef::Inline(Box::new(MetaSchema { items, ..MetaSchema::new_with_format("string", FORMAT) }))
+    }
+
+    fn register(registry: &mut Registry) {
+        wire::TurnEvent::register(registry);
+    }
+}
+
+impl IntoResponse for EventStream {
+    fn into_response(self) -> Response {
+        Response::builder()
+            .content_type(Self::CONTENT_TYPE)
+            .header("Cache-Control", "no-store, no-transform")
+            .header("X-Accel-Buffering", "no")
+            .body(self.0)
+    }
+}
+
+/// One stream while it lasts.
+struct Pump<S> {
+    source: S,
+    frames: mpsc::Sender<Bytes>,
+    cut: Arc<AtomicBool>,
+    request_id: RequestId,
+    around: Surroundings,
+}
+
+impl<S: Source> Pump<S> {
+    async fn run(mut self) {
+        let sse = &self.around.metrics.clone().sse;
+        let (turn, opened) = (self.source.turn(), Instant::now());
+        let _open = sse.open.hold();
+        sse.opened.inc(&());
+        info!(event = "stream_opened", turn_id = %turn, request_id = %self.request_id, "stream opened");
+
+        let Err(end) = self.serve().await;
+
+        self.cut.store(end == StreamEnd::SlowReader, Ordering::Release);
+        sse.closed.inc(&(end,));
+        sse.duration.observe(&(), opened.elapsed());
+        info!(
+            event = "stream_closed",
+            turn_id = %turn,
+            request_id = %self.request_id,
+            reason = end.as_label(),
+            duration_ms = opened.elapsed().as_millis() as u64,
+            "stream closed"
+        );
+    }
+
+    async fn serve(&mut self) -> Result<Infallible, StreamEnd> {
+        self.send(OPENING).await?;
+        loop {
+            match self.next().await? {
+                None => self.send(KEEP_ALIVE).await?,
+                Some(event) => {
+                    self.send(frame(&event)).await?;
+                    if event.body.is_terminal() {
+                        return Err(StreamEnd::Completed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next event, or `None` after so much silence.
+    async fn next(&mut self) -> Result<Option<Arc<Event>>, StreamEnd> {
+        let hard = self.around.shutdown.hard().clone();
+        let mut silence = pin!(tokio::time::sleep(self.around.keep_alive));
+        // What is there is delivered before the process ends; that is why its end is asked about after the source.
+        tokio::select! {
+            biased;
+            () = self.frames.closed() => Err(StreamEnd::ClientGone),
+            event = self.source.next() => match event {
+                Ok(Some(event)) => Ok(Some(event)),
+                Ok(None) | Err(ChatError::Draining) => Err(StreamEnd::Drain),
+                Err(error) => {
+                    warn!(error = %error, "a stream lost its turn");
+                    Err(StreamEnd::Deadline)
+                }
+            },
+            () = hard.cancelled() => Err(StreamEnd::Drain),
+            () = &mut silence => Ok(None),
+        }
+    }
+
+    async fn send(&mut self, frame: Bytes) -> Result<(), StreamEnd> {
+        match timeout(self.around.patience, self.frames.send(frame)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(StreamEnd::ClientGone),
+            Err(_) => Err(StreamEnd::SlowReader),
+        }
+    }
+}
+
+/// An event as it travels: its id, its name, one line of data, an empty line.
+fn frame(event: &Event) -> Bytes {
+    let (id, name, data) = (event.id.to_string(), event.body.name(), event.json());
+    let mut frame = Vec::with_capacity(id.len() + name.len() + data.len() + 24);
+    for part in ["id: ", &id, "\nevent: ", name, "\ndata: "] {
+        frame.extend_from_slice(part.as_bytes());
+    }
+    frame.extend_from_slice(data);
+    frame.extend_from_slice(b"\n\n");
+    frame.into()
+}
