@@ -161,12 +161,7 @@ fn page(
     Ok(PageQuery { limit, before, after, order })
 }
 
-fn checked<D, T: FromStr>(
-    checks: &mut Checks,
-    name: &str,
-    sent: Option<Sent<D>>,
-    rule: &str,
-) -> Option<T> {
+fn checked<D, T: FromStr>(checks: &mut Checks, name: &str, sent: Option<Sent<D>>, rule: &str) -> Option<T> {
     let parsed = sent?.text.parse().map_err(|_| vec![Fault::parameter(name, rule)]);
     checks.keep(parsed)
 }

@@ -47,13 +47,17 @@ enum Tag {
 
 type Operations = (chat::ChatApi, turns::TurnsApi, conversations::ConversationsApi, personas::PersonasApi);
 
-/// The operations as poem-openapi serves and describes them.
-pub(super) fn service() -> OpenApiService<Operations, ()> {
+fn service() -> OpenApiService<Operations, ()> {
     let operations = (chat::ChatApi, turns::TurnsApi, conversations::ConversationsApi, personas::PersonasApi);
     OpenApiService::new(operations, "Polylogue", env!("CARGO_PKG_VERSION"))
         .summary("A chat service in which several LLM personas answer one user in parallel")
         .license(LicenseObject::new("Apache-2.0").identifier("Apache-2.0"))
         .url_prefix(PREFIX)
+}
+
+/// The operations as poem-openapi describes them: the raw material of the document.
+pub(super) fn described() -> String {
+    service().spec()
 }
 
 /// All operations, to be nested at [`PREFIX`]. Every request must carry an [`super::Identity`].

@@ -32,7 +32,7 @@ enum Accepted {
 enum Read {
     /// The turn as it stands.
     #[oai(status = 200)]
-    Turn(TurnJson),
+    Turn(TurnJson, #[oai(header = "Location")] String, #[oai(header = "Turn-Id")] String),
 }
 
 #[derive(ApiResponse)]
@@ -49,10 +49,10 @@ enum Followed {
 enum Cancelled {
     /// The turn has ended.
     #[oai(status = 200)]
-    Ended(TurnJson),
+    Ended(TurnJson, #[oai(header = "Location")] String, #[oai(header = "Turn-Id")] String),
     /// The cancel was accepted and takes effect within 2 s.
     #[oai(status = 202)]
-    Cancelling(TurnJson, #[oai(header = "Location")] String),
+    Cancelling(TurnJson, #[oai(header = "Location")] String, #[oai(header = "Turn-Id")] String),
 }
 
 pub(super) struct TurnsApi;
@@ -92,7 +92,8 @@ impl TurnsApi {
     ) -> poem::Result<Read> {
         let turn = known(&turn_id.text, ChatError::TurnNotFound)?;
         let read = asked.services.chat.turn(&asked.caller(), turn).await;
-        Ok(Read::Turn(Documented::new(read.map_err(|error| asked.refused(error))?)))
+        let body = Documented::new(read.map_err(|error| asked.refused(error))?);
+        Ok(Read::Turn(body, asked.location(turn), turn.to_string()))
     }
 
     /// Follow a turn
@@ -128,8 +129,7 @@ impl TurnsApi {
         let Some(reader) = followed.map_err(|error| asked.refused(error))? else {
             return Ok(Followed::Ended);
         };
-        let events =
-            EventStream::open(reader, asked.identity.request_id.clone(), (&asked.services).into());
+        let events = EventStream::open(reader, asked.identity.request_id.clone(), (&asked.services).into());
         Ok(Followed::Events(events, asked.location(turn), turn.to_string()))
     }
 
@@ -146,16 +146,17 @@ impl TurnsApi {
         let turn = known(&turn_id.text, ChatError::TurnNotFound)?;
         let cancelled = asked.services.chat.cancel(&asked.caller(), turn).await;
         let cancelled = cancelled.map_err(|error| asked.refused(error))?;
-        let (ended, body) = (cancelled.ended, Documented::new(cancelled.turn));
-        Ok(if ended { Cancelled::Ended(body) } else { Cancelled::Cancelling(body, asked.location(turn)) })
+        let (body, location, id) = (Documented::new(cancelled.turn), asked.location(turn), turn.to_string());
+        Ok(if cancelled.ended {
+            Cancelled::Ended(body, location, id)
+        } else {
+            Cancelled::Cancelling(body, location, id)
+        })
     }
 }
 
 /// The position a reader asks for. An empty header is none: that is what a reader has seen before its first event.
-fn position(
-    header: Option<Sent<EventId>>,
-    query: Option<Sent<EventId>>,
-) -> Result<Option<EventId>, Problem> {
+fn position(header: Option<Sent<EventId>>, query: Option<Sent<EventId>>) -> Result<Option<EventId>, Problem> {
     let header = header.filter(|sent| !sent.text.is_empty());
     let refuse = |fault: Fault| {
         let failure = Failure::new(ErrorCode::InvalidEventId, "This is not the id of an event.");

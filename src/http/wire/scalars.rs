@@ -152,8 +152,7 @@ macro_rules! closed {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "a variant's text says it")]
-        pub enum $name { $($variant),* }
+        pub enum $name { $(#[doc = concat!("Written `", $text, "`.")] $variant),* }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
