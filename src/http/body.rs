@@ -289,7 +289,9 @@ fn unread(error: ReadBodyError) -> poem::Error {
             let failure = Failure::new(ErrorCode::PayloadTooLarge, "The body is over the limit.");
             Problem::from(failure).into()
         }
-        other => other.into(),
+        other @ (ReadBodyError::BodyHasBeenTaken | ReadBodyError::Utf8(_) | ReadBodyError::Io(_)) => {
+            other.into()
+        }
     }
 }
 
