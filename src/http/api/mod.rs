@@ -5,6 +5,7 @@ mod asked;
 mod chat;
 mod conversations;
 mod failed;
+mod header;
 mod personas;
 mod turns;
 

@@ -1,12 +1,13 @@
 //! One user message and everything that answers it.
 
-use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::param::{Path, Query};
 use poem_openapi::{ApiResponse, OpenApi};
 
 use super::Tag;
 use super::asked::{Asked, AskedForEvents, KeyHeader, known};
 use super::chat::{TurnJson, replayed};
 use super::failed::lost;
+use super::header::SentHeader;
 use crate::chat::{ChatError, ChatRequest};
 use crate::http::body::Checked;
 use crate::http::problem::{Fault, Problem};
@@ -108,7 +109,7 @@ impl TurnsApi {
         turn_id: Path<Sent<TurnId>>,
         /// The last event that was seen, as an `EventSource` sends it. Wins over `after`.
         #[oai(name = "Last-Event-ID")]
-        last_event_id: Header<Option<Sent<EventId>>>,
+        last_event_id: SentHeader<EventId>,
         /// The last event that was seen, for clients that cannot set headers.
         after: Query<Option<Sent<EventId>>>,
     ) -> poem::Result<Followed> {
