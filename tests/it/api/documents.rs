@@ -27,7 +27,7 @@ fn walk(value: &Value, with: &mut dyn FnMut(&serde_json::Map<String, Value>)) {
             with(members);
             members.values().for_each(|member| walk(member, with));
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -194,6 +194,6 @@ fn links_begin_at_the_public_address() {
 
 #[test]
 fn the_yaml_reads_back_as_what_was_written() {
-    let back: Value = serde_saphyr::from_str(&asyncapi::yaml(None)).unwrap();
+    let back: Value = serde_saphyr::from_str(&asyncapi::yaml(None)).expect("the document is YAML");
     assert_eq!(back, asyncapi::document(None));
 }
