@@ -3,9 +3,9 @@
 use std::str::FromStr;
 
 use poem::{FromRequest, Request, RequestBody};
-use poem_openapi::param::Header;
 
 use super::accept::{Form, accepts};
+use super::header::SentHeader;
 use crate::chat::{Caller, ChatError, ChatRequest, IdempotencyKey};
 use crate::http::body::{Checked, invalid, no_services};
 use crate::http::problem::{Fault, Problem};
@@ -14,7 +14,7 @@ use crate::telemetry::metrics::Transport;
 use crate::words::{ErrorCode, Failure, TurnId};
 
 /// The header parameter `Idempotency-Key`.
-pub type KeyHeader = Header<Option<wire::Sent<wire::IdempotencyKey>>>;
+pub type KeyHeader = SentHeader<wire::IdempotencyKey>;
 
 /// A request to an operation that answers with JSON.
 pub struct Asked {
