@@ -145,6 +145,7 @@ fn a_problem_with_every_member_is_documented_as_it_is_written() {
         errors: vec![Fault::body("#/message", "a"), Fault::parameter("limit", "b"), Fault::header("X", "c")],
         turn: Some("01KASQ6W8V3Z0Q4T5Y7M2N9PBC-3fa2".parse().unwrap()),
         violated_policies: vec!["default".into()],
+        cause: None,
     };
     let request_id: RequestId = "7f3c2a9f".parse().unwrap();
     let json = problem.to_json(&request_id, true);
