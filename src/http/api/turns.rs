@@ -75,7 +75,7 @@ impl TurnsApi {
     ) -> poem::Result<Accepted> {
         let (caller, request) = asked.chat(Transport::Json, idempotency_key, body)?;
         let chat = &asked.services.chat;
-        let started = chat.start(&caller, request).await.map_err(|error| asked.refused(error))?;
+        let started = chat.start(&caller, request).await.map_err(Problem::from)?;
         let turn = chat.turn(&caller, started.turn).await.map_err(|error| lost(&asked, started, error))?;
         let (location, id) = (asked.location(started.turn), started.turn.to_string());
         Ok(Accepted::Running(Documented::new(turn), location, id, replayed(started)))
@@ -93,7 +93,7 @@ impl TurnsApi {
     ) -> poem::Result<Read> {
         let turn = known(&turn_id.text, ChatError::TurnNotFound)?;
         let read = asked.services.chat.turn(&asked.caller(), turn).await;
-        let body = Documented::new(read.map_err(|error| asked.refused(error))?);
+        let body = Documented::new(read.map_err(Problem::from)?);
         Ok(Read::Turn(body, asked.location(turn), turn.to_string()))
     }
 
@@ -127,7 +127,7 @@ impl TurnsApi {
             };
             asked.services.metrics.sse.resumes.inc(&(outcome,));
         }
-        let Some(reader) = followed.map_err(|error| asked.refused(error))? else {
+        let Some(reader) = followed.map_err(Problem::from)? else {
             return Ok(Followed::Ended);
         };
         let events = EventStream::open(reader, asked.identity.request_id.clone(), (&asked.services).into());
@@ -146,7 +146,7 @@ impl TurnsApi {
     ) -> poem::Result<Cancelled> {
         let turn = known(&turn_id.text, ChatError::TurnNotFound)?;
         let cancelled = asked.services.chat.cancel(&asked.caller(), turn).await;
-        let cancelled = cancelled.map_err(|error| asked.refused(error))?;
+        let cancelled = cancelled.map_err(Problem::from)?;
         let (body, location, id) = (Documented::new(cancelled.turn), asked.location(turn), turn.to_string());
         Ok(if cancelled.ended {
             Cancelled::Ended(body, location, id)
