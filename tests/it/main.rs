@@ -12,6 +12,7 @@ mod contract;
 mod edge;
 mod flow;
 mod process;
+mod readme;
 mod simulator;
 mod sockets;
 mod support;

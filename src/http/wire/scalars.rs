@@ -132,7 +132,7 @@ open!(
 );
 open!(
     /// Why a model stopped.
-    FinishReason, ["stop", "length", "content_filter"]
+    FinishReason, ["stop", "length", "content_filter", "tool_calls"]
 );
 open!(
     /// Which way routing went.
@@ -152,8 +152,7 @@ macro_rules! closed {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "a variant's text says it")]
-        pub enum $name { $($variant),* }
+        pub enum $name { $(#[doc = concat!("Written `", $text, "`.")] $variant),* }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -258,9 +257,14 @@ shape!(
 /// What makes a repetition find the same turn; only for the document.
 #[derive(Debug)]
 pub struct IdempotencyKey;
+// 1 to 255 visible characters with or without quotes around them, so not `""`. No example: whoever tries the document's
+// examples would use one key for all of them.
 shape!(
     IdempotencyKey,
-    MetaSchema { min_length: Some(1), max_length: Some(257), ..MetaSchema::new("string") }
+    MetaSchema {
+        pattern: Some(r#"^([!#-~][!-~]{0,254}|"|"[!-~]{0,253}[!#-~]|"[!-~]{1,255}")$"#.into()),
+        ..MetaSchema::new("string")
+    }
 );
 
 /// A parameter as it was sent, documented as a `T`. The handler checks it, so that all faults of a request are told at
@@ -270,6 +274,13 @@ pub struct Sent<T> {
     /// The text.
     pub text: String,
     documented: PhantomData<fn() -> T>,
+}
+
+impl<T> Sent<T> {
+    /// Keeps what was sent.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), documented: PhantomData }
+    }
 }
 
 impl<T: Type> Type for Sent<T> {
@@ -300,6 +311,6 @@ impl<T: Type> Type for Sent<T> {
 
 impl<T: Type> ParseFromParameter for Sent<T> {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        Ok(Self { text: text.to_owned(), documented: PhantomData })
+        Ok(Self::new(text))
     }
 }
