@@ -117,7 +117,7 @@ impl Runner {
             }
         };
         tokio::select! {
-            () = self.shutdown.hard().cancelled() => task.drain(),
+            () = self.shutdown.overdue().cancelled() => task.drain(),
             () = alone => task.live.cancel(CancelReason::Disconnect),
         }
         std::future::pending().await
