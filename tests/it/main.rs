@@ -15,3 +15,4 @@ mod process;
 mod simulator;
 mod sockets;
 mod support;
+mod turns;

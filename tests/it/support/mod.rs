@@ -1,5 +1,6 @@
 //! The service, started in the test, and clients for it.
 
+mod documented;
 mod http;
 mod socket;
 mod sse;
@@ -55,6 +56,18 @@ impl TestApp {
         Answer::of(self.client.post(self.url(path)).json(&body).send().await.unwrap()).await
     }
 
+    /// POSTs JSON with more headers.
+    pub async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let request = self.client.post(self.url(path)).json(body);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// DELETEs.
+    pub async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.client.delete(self.url(path)).send().await.unwrap()).await
+    }
+
     /// GETs.
     pub async fn get(&self, path: &str) -> Answer {
         Answer::of(self.client.get(self.url(path)).send().await.unwrap()).await
@@ -74,6 +87,13 @@ impl TestApp {
     /// Opens a socket and takes its hello.
     pub async fn socket(&self) -> Socket {
         Socket::open(&self.app.listen().to_string()).await
+    }
+
+    /// The value of a series, as `/metrics` shows it without the prefix; 0 if it is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.app.services().metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix("polylogue_")?.strip_prefix(series));
+        line.map_or(0.0, |value| value.trim().parse().unwrap())
     }
 
     /// The absolute address of a path.

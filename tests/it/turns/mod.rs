@@ -1,0 +1,5 @@
+//! Turns as clients live them: on the whole service, through every door.
+
+mod busy;
+mod cancel;
+mod stage;
