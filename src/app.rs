@@ -190,12 +190,12 @@ pub async fn simulate_llm(settings: config::Simulator, shutdown: Shutdown) -> Re
 
 /// The OpenAPI document, 3.1 or, for generators that read nothing newer, 3.0.
 pub fn openapi(three_zero: bool) -> Value {
-    if three_zero { document::openapi_30() } else { document::openapi_31() }
+    if three_zero { document::openapi_30(None) } else { document::openapi_31(None) }
 }
 
 /// The AsyncAPI document of the socket.
 pub fn asyncapi() -> String {
-    asyncapi::yaml()
+    asyncapi::yaml(None)
 }
 
 /// A turn's flow as a Mermaid diagram. Builds the product as `serve` does, on a model that is never asked.
@@ -246,10 +246,11 @@ async fn listen(
     let management = bind(config.server.management_listen).await?;
     let addresses = (address(&public)?, address(&management)?);
 
+    let public_url = config.server.public_url.as_ref();
     let documents = Documents {
-        openapi: document::openapi_31().to_string().into(),
-        openapi_3_0: document::openapi_30().to_string().into(),
-        asyncapi: asyncapi::yaml().into(),
+        openapi: document::text(&document::openapi_31(public_url)).into(),
+        openapi_3_0: document::text(&document::openapi_30(public_url)).into(),
+        asyncapi: asyncapi::yaml(public_url).into(),
     };
     let endpoint = http::public(services, http::api(services, connections), http::routes(), documents);
     let watched = Watched { metrics: Arc::clone(metrics), health: Arc::clone(health) };

@@ -131,7 +131,7 @@ struct Remember {
 impl Node<TurnState, FlowError> for Remember {
     async fn run(&self, state: &TurnState, _: &Context) -> Result<Update, FlowError> {
         let task = &state.task;
-        match self.memory.add(&task.conversation, &state.said()).await {
+        match self.memory.merge(&task.conversation, &state.said()).await {
             Ok(Written::Written(_) | Written::Known | Written::Cleared) => {}
             Err(error) => warn!(turn_id = %task.turn, error = %error, "what was said could not be kept"),
         }

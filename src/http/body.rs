@@ -214,6 +214,7 @@ fn pointer(names: &[&str]) -> String {
 pub fn invalid(faults: Vec<Fault>) -> Problem {
     let what = if faults.iter().all(|fault| fault.pointer.is_some()) { "body" } else { "request" };
     let detail = match faults.len() {
+        1 if faults[0].pointer.as_deref() == Some("#") => "The body is not valid.".to_owned(),
         1 => format!("A member of the {what} is not valid."),
         many => format!("{many} members of the {what} are not valid."),
     };
@@ -289,7 +290,9 @@ fn unread(error: ReadBodyError) -> poem::Error {
             let failure = Failure::new(ErrorCode::PayloadTooLarge, "The body is over the limit.");
             Problem::from(failure).into()
         }
-        other => other.into(),
+        other @ (ReadBodyError::BodyHasBeenTaken | ReadBodyError::Utf8(_) | ReadBodyError::Io(_)) => {
+            other.into()
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub mod management;
 pub mod probes;
 pub mod problem;
 mod services;
-mod sse;
+pub mod sse;
 pub mod wire;
 pub mod ws;
 

@@ -3,9 +3,9 @@
 use std::str::FromStr;
 
 use poem::{FromRequest, Request, RequestBody};
-use poem_openapi::param::Header;
 
 use super::accept::{Form, accepts};
+use super::header::SentHeader;
 use crate::chat::{Caller, ChatError, ChatRequest, IdempotencyKey};
 use crate::http::body::{Checked, invalid, no_services};
 use crate::http::problem::{Fault, Problem};
@@ -14,7 +14,7 @@ use crate::telemetry::metrics::Transport;
 use crate::words::{ErrorCode, Failure, TurnId};
 
 /// The header parameter `Idempotency-Key`.
-pub type KeyHeader = Header<Option<wire::Sent<wire::IdempotencyKey>>>;
+pub type KeyHeader = SentHeader<wire::IdempotencyKey>;
 
 /// A request to an operation that answers with JSON.
 pub struct Asked {
@@ -59,50 +59,6 @@ impl Asked {
     pub fn location(&self, turn: TurnId) -> String {
         let public = self.services.config.server.public_url.as_ref();
         format!("{}/api/v1/turns/{turn}", public.map_or("", |url| url.as_str()))
-    }
-
-    /// The problem that `error` is, logged if the log should know more than the caller.
-    pub fn refused(&self, error: ChatError) -> Problem {
-        let request_id = &self.identity.request_id;
-        match &error {
-            ChatError::Internal(source) => {
-                tracing::error!(%request_id, error = %Chain(source.as_ref()), "the chat service failed");
-            }
-            ChatError::StateUnavailable(source) => {
-                tracing::warn!(%request_id, error = %Chain(source.as_ref()), "the state is not available");
-            }
-            ChatError::UnknownPersonas(places) => return unknown_personas(places, &error),
-            ChatError::TooManyPersonas(_)
-            | ChatError::TurnInProgress(_)
-            | ChatError::IdempotencyKeyReused
-            | ChatError::TurnNotFound
-            | ChatError::ConversationNotFound
-            | ChatError::PersonaNotFound
-            | ChatError::EventUnknown(_)
-            | ChatError::Draining
-            | ChatError::Overloaded => {}
-        }
-        error.into()
-    }
-}
-
-fn unknown_personas(places: &[usize], error: &ChatError) -> Problem {
-    let fault = |place: &usize| Fault::body(format!("#/personas/{place}"), "must be the id of a persona");
-    Problem { errors: places.iter().map(fault).collect(), ..error.failure().into() }
-}
-
-/// An error and all its sources, on one line.
-struct Chain<'a>(&'a (dyn std::error::Error + 'static));
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(error) = next {
-            write!(f, ": {error}")?;
-            next = error.source();
-        }
-        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use super::asked::{Asked, AskedForEvents, KeyHeader};
 use super::failed::{failed, failure_of, lost};
 use crate::chat::{ChatRequest, Started};
 use crate::http::body::Checked;
+use crate::http::problem::Problem;
 use crate::http::sse::EventStream;
 use crate::http::wire::{self, Documented};
 use crate::telemetry::metrics::Transport;
@@ -66,7 +67,7 @@ impl ChatApi {
     ) -> poem::Result<Answered> {
         let (caller, request) = asked.chat(Transport::Json, idempotency_key, body)?;
         let chat = &asked.services.chat;
-        let started = chat.start(&caller, request).await.map_err(|error| asked.refused(error))?;
+        let started = chat.start(&caller, request).await.map_err(Problem::from)?;
         let waited = chat.wait(&caller, started.turn).await;
         let turn = waited.map_err(|error| lost(&asked, started, error))?;
         if turn.status == TurnStatus::Failed {
@@ -93,7 +94,7 @@ impl ChatApi {
         let asked = asked.0;
         let (caller, request) = asked.chat(Transport::Sse, idempotency_key, body)?;
         let chat = &asked.services.chat;
-        let started = chat.start(&caller, request).await.map_err(|error| asked.refused(error))?;
+        let started = chat.start(&caller, request).await.map_err(Problem::from)?;
         let followed = chat.follow(&caller, started.turn, None).await;
         let reader = followed.map_err(|error| lost(&asked, started, error))?;
         let Some(reader) = reader else {

@@ -68,7 +68,7 @@ impl ConversationsApi {
     ) -> poem::Result<Found> {
         let id = known(&id.text, ChatError::ConversationNotFound)?;
         let found = asked.services.chat.conversation(&asked.caller(), &id).await;
-        let view = found.map_err(|error| asked.refused(error))?;
+        let view = found.map_err(Problem::from)?;
         Ok(Found::Conversation(Documented::new(view.into())))
     }
 
@@ -84,7 +84,7 @@ impl ConversationsApi {
     ) -> poem::Result<Forgotten> {
         let id = known(&id.text, ChatError::ConversationNotFound)?;
         let forgotten = asked.services.chat.forget(&asked.caller(), &id).await;
-        forgotten.map_err(|error| asked.refused(error))?;
+        forgotten.map_err(Problem::from)?;
         Ok(Forgotten::Gone)
     }
 
@@ -107,7 +107,7 @@ impl ConversationsApi {
         let id = known(&id.text, ChatError::ConversationNotFound)?;
         let page = page(limit.0, before.0, after.0, order.0)?;
         let listed = asked.services.chat.messages(&asked.caller(), &id, page).await;
-        let listed = listed.map_err(|error| asked.refused(error))?;
+        let listed = listed.map_err(Problem::from)?;
         Ok(Listed::Page(Documented::new(Page { data: listed.data, has_more: listed.has_more })))
     }
 
@@ -128,7 +128,7 @@ impl ConversationsApi {
             return Err(checks.problem().into());
         };
         let added = asked.services.chat.add_message(&asked.caller(), &id, message).await;
-        Ok(Added::Message(Documented::new(added.map_err(|error| asked.refused(error))?)))
+        Ok(Added::Message(Documented::new(added.map_err(Problem::from)?)))
     }
 }
 

@@ -5,6 +5,7 @@ mod asked;
 mod chat;
 mod conversations;
 mod failed;
+mod header;
 mod personas;
 mod turns;
 
@@ -47,7 +48,6 @@ enum Tag {
 
 type Operations = (chat::ChatApi, turns::TurnsApi, conversations::ConversationsApi, personas::PersonasApi);
 
-/// The operations as poem-openapi serves and describes them.
 fn service() -> OpenApiService<Operations, ()> {
     let operations = (chat::ChatApi, turns::TurnsApi, conversations::ConversationsApi, personas::PersonasApi);
     OpenApiService::new(operations, "Polylogue", env!("CARGO_PKG_VERSION"))
@@ -56,9 +56,9 @@ fn service() -> OpenApiService<Operations, ()> {
         .url_prefix(PREFIX)
 }
 
-/// poem-openapi's own document, before it is processed.
-pub fn spec() -> serde_json::Value {
-    serde_json::from_str(&service().spec()).unwrap_or_default()
+/// The operations as poem-openapi describes them: the raw material of the document.
+pub(super) fn described() -> String {
+    service().spec()
 }
 
 /// All operations, to be nested at [`PREFIX`]. Every request must carry an [`super::Identity`].

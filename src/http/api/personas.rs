@@ -6,6 +6,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 use super::Tag;
 use super::asked::{Asked, known};
 use crate::chat::ChatError;
+use crate::http::problem::Problem;
 use crate::http::wire::{self, Documented, Sent};
 use crate::words::PersonaId;
 
@@ -44,6 +45,6 @@ impl PersonasApi {
     ) -> poem::Result<Found> {
         let id: PersonaId = known(&id.text, ChatError::PersonaNotFound)?;
         let found = asked.services.chat.persona(&id);
-        Ok(Found::Persona(Documented::new(found.map_err(|error| asked.refused(error))?.into())))
+        Ok(Found::Persona(Documented::new(found.map_err(Problem::from)?.into())))
     }
 }

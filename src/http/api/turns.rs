@@ -1,12 +1,13 @@
 //! One user message and everything that answers it.
 
-use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::param::{Path, Query};
 use poem_openapi::{ApiResponse, OpenApi};
 
 use super::Tag;
 use super::asked::{Asked, AskedForEvents, KeyHeader, known};
 use super::chat::{TurnJson, replayed};
 use super::failed::lost;
+use super::header::SentHeader;
 use crate::chat::{ChatError, ChatRequest};
 use crate::http::body::Checked;
 use crate::http::problem::{Fault, Problem};
@@ -32,7 +33,7 @@ enum Accepted {
 enum Read {
     /// The turn as it stands.
     #[oai(status = 200)]
-    Turn(TurnJson),
+    Turn(TurnJson, #[oai(header = "Location")] String, #[oai(header = "Turn-Id")] String),
 }
 
 #[derive(ApiResponse)]
@@ -49,10 +50,10 @@ enum Followed {
 enum Cancelled {
     /// The turn has ended.
     #[oai(status = 200)]
-    Ended(TurnJson),
+    Ended(TurnJson, #[oai(header = "Location")] String, #[oai(header = "Turn-Id")] String),
     /// The cancel was accepted and takes effect within 2 s.
     #[oai(status = 202)]
-    Cancelling(TurnJson, #[oai(header = "Location")] String),
+    Cancelling(TurnJson, #[oai(header = "Location")] String, #[oai(header = "Turn-Id")] String),
 }
 
 pub(super) struct TurnsApi;
@@ -74,7 +75,7 @@ impl TurnsApi {
     ) -> poem::Result<Accepted> {
         let (caller, request) = asked.chat(Transport::Json, idempotency_key, body)?;
         let chat = &asked.services.chat;
-        let started = chat.start(&caller, request).await.map_err(|error| asked.refused(error))?;
+        let started = chat.start(&caller, request).await.map_err(Problem::from)?;
         let turn = chat.turn(&caller, started.turn).await.map_err(|error| lost(&asked, started, error))?;
         let (location, id) = (asked.location(started.turn), started.turn.to_string());
         Ok(Accepted::Running(Documented::new(turn), location, id, replayed(started)))
@@ -92,7 +93,8 @@ impl TurnsApi {
     ) -> poem::Result<Read> {
         let turn = known(&turn_id.text, ChatError::TurnNotFound)?;
         let read = asked.services.chat.turn(&asked.caller(), turn).await;
-        Ok(Read::Turn(Documented::new(read.map_err(|error| asked.refused(error))?)))
+        let body = Documented::new(read.map_err(Problem::from)?);
+        Ok(Read::Turn(body, asked.location(turn), turn.to_string()))
     }
 
     /// Follow a turn
@@ -107,7 +109,7 @@ impl TurnsApi {
         turn_id: Path<Sent<TurnId>>,
         /// The last event that was seen, as an `EventSource` sends it. Wins over `after`.
         #[oai(name = "Last-Event-ID")]
-        last_event_id: Header<Option<Sent<EventId>>>,
+        last_event_id: SentHeader<EventId>,
         /// The last event that was seen, for clients that cannot set headers.
         after: Query<Option<Sent<EventId>>>,
     ) -> poem::Result<Followed> {
@@ -125,7 +127,7 @@ impl TurnsApi {
             };
             asked.services.metrics.sse.resumes.inc(&(outcome,));
         }
-        let Some(reader) = followed.map_err(|error| asked.refused(error))? else {
+        let Some(reader) = followed.map_err(Problem::from)? else {
             return Ok(Followed::Ended);
         };
         let events = EventStream::open(reader, asked.identity.request_id.clone(), (&asked.services).into());
@@ -144,9 +146,13 @@ impl TurnsApi {
     ) -> poem::Result<Cancelled> {
         let turn = known(&turn_id.text, ChatError::TurnNotFound)?;
         let cancelled = asked.services.chat.cancel(&asked.caller(), turn).await;
-        let cancelled = cancelled.map_err(|error| asked.refused(error))?;
-        let (ended, body) = (cancelled.ended, Documented::new(cancelled.turn));
-        Ok(if ended { Cancelled::Ended(body) } else { Cancelled::Cancelling(body, asked.location(turn)) })
+        let cancelled = cancelled.map_err(Problem::from)?;
+        let (body, location, id) = (Documented::new(cancelled.turn), asked.location(turn), turn.to_string());
+        Ok(if cancelled.ended {
+            Cancelled::Ended(body, location, id)
+        } else {
+            Cancelled::Cancelling(body, location, id)
+        })
     }
 }
 

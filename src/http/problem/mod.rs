@@ -73,8 +73,20 @@ impl From<Failure> for Problem {
 impl From<ChatError> for Problem {
     fn from(error: ChatError) -> Self {
         let known = Self::from(error.failure());
-        Self { turn: error.turn(), cause: Some(Arc::new(error)), ..known }
+        Self { errors: faults(&error), turn: error.turn(), cause: Some(Arc::new(error)), ..known }
     }
+}
+
+/// What the product finds wrong with a body that was read.
+fn faults(error: &ChatError) -> Vec<Fault> {
+    if let ChatError::UnknownPersonas(places) = error {
+        let fault = |place| Fault::body(format!("#/personas/{place}"), "must be the id of a persona");
+        return places.iter().map(fault).collect();
+    }
+    if let ChatError::TooManyPersonas(most) = error {
+        return vec![Fault::body("#/personas", format!("must have at most {most} entries"))];
+    }
+    Vec::new()
 }
 
 impl Problem {

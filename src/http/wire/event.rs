@@ -132,7 +132,7 @@ events! {
 /// Any event of a turn: a union over `type`, written by hand because poem-openapi's derive would name its members
 /// after itself and keep `type` out of them.
 #[derive(Debug)]
-pub struct TurnEvent(Value);
+pub struct TurnEvent;
 
 impl Type for TurnEvent {
     const IS_REQUIRED: bool = true;
@@ -181,7 +181,7 @@ impl ParseFromJSON for TurnEvent {
         let value = value.unwrap_or_default();
         let name = value.get("type").and_then(Value::as_str).unwrap_or_default();
         let place = EventBody::NAMES.iter().position(|known| *known == name).unwrap_or(usize::MAX);
-        parse_member(place, value.clone()).map_err(ParseError::<Self>::custom)?;
-        Ok(Self(value))
+        parse_member(place, value).map_err(ParseError::<Self>::custom)?;
+        Ok(Self)
     }
 }

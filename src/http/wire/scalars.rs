@@ -152,8 +152,7 @@ macro_rules! closed {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "a variant's text says it")]
-        pub enum $name { $($variant),* }
+        pub enum $name { $(#[doc = concat!("Written `", $text, "`.")] $variant),* }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -272,6 +271,13 @@ pub struct Sent<T> {
     documented: PhantomData<fn() -> T>,
 }
 
+impl<T> Sent<T> {
+    /// Keeps what was sent.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), documented: PhantomData }
+    }
+}
+
 impl<T: Type> Type for Sent<T> {
     const IS_REQUIRED: bool = true;
     type RawValueType = String;
@@ -300,6 +306,6 @@ impl<T: Type> Type for Sent<T> {
 
 impl<T: Type> ParseFromParameter for Sent<T> {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        Ok(Self { text: text.to_owned(), documented: PhantomData })
+        Ok(Self::new(text))
     }
 }

@@ -1,0 +1,72 @@
+//! Which errors an operation may answer with.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{headers, operations};
+use crate::words::ErrorCode;
+use crate::words::ErrorCode::*;
+
+/// Errors of every operation.
+const ALWAYS: &[ErrorCode] = &[NotAcceptable, RateLimited, Internal, Overloaded];
+/// Errors of a request with a body.
+const BODY: &[ErrorCode] = &[InvalidRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType];
+/// Errors of a request that starts a turn, before there is one.
+const START: &[ErrorCode] =
+    &[UnknownPersona, TurnInProgress, IdempotencyKeyReused, StateUnavailable, Draining];
+/// What a turn may end with.
+const MODEL: &[ErrorCode] = &[ModelFailed, ModelUnavailable, ModelTimeout];
+
+/// The errors of an operation beside [`ALWAYS`].
+fn codes(operation: &str) -> &'static [&'static [ErrorCode]] {
+    match operation {
+        "createChat" => &[BODY, START, MODEL],
+        "streamChat" | "startTurn" => &[BODY, START],
+        "getTurn" | "cancelTurn" => &[&[TurnNotFound, StateUnavailable]],
+        "streamTurnEvents" => &[&[InvalidEventId, TurnNotFound, EventUnknown, StateUnavailable]],
+        "getConversation" => &[&[ConversationNotFound, StateUnavailable]],
+        "deleteConversation" => &[&[ConversationNotFound, StateUnavailable]],
+        "listMessages" => &[&[InvalidRequest, ConversationNotFound, StateUnavailable]],
+        "addMessage" => &[BODY, &[ConversationNotFound, TurnInProgress, StateUnavailable]],
+        "getPersona" => &[&[PersonaNotFound]],
+        _ => &[],
+    }
+}
+
+/// Adds the errors to every operation, by status.
+pub(super) fn document(document: &mut Value) {
+    operations(document, |id, operation| {
+        let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
+        for code in ALWAYS.iter().chain(codes(id).iter().copied().flatten()) {
+            by_status.entry(code.status()).or_default().push(*code);
+        }
+        for (status, codes) in by_status {
+            operation["responses"][status.to_string()] = response(id, status, &codes);
+        }
+    });
+}
+
+fn response(operation: &str, status: u16, codes: &[ErrorCode]) -> Value {
+    let lines: Vec<String> =
+        codes.iter().map(|code| format!("`{}`: {}.", code.as_str(), code.title())).collect();
+    let known: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
+    let schema = json!({"type": "string", "x-extensible-enum": known});
+
+    let mut answer = Map::new();
+    answer.insert("Problem-Code".into(), json!({"description": "The problem's code.", "schema": schema}));
+    if matches!(status, 429 | 503) {
+        answer.insert("Retry-After".into(), headers::reference("Retry-After"));
+    }
+    if operation == "createChat" && status >= 500 {
+        for name in ["Location", "Turn-Id", "Idempotent-Replayed"] {
+            answer.insert(name.into(), headers::reference(name));
+        }
+    }
+    answer.extend(headers::everywhere());
+    json!({
+        "description": lines.join("\n\n"),
+        "headers": answer,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    })
+}

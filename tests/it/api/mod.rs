@@ -1,0 +1,6 @@
+//! The HTTP API: its documents, its examples, its bodies and its streams.
+
+mod bodies;
+mod documents;
+mod examples;
+mod streams;
