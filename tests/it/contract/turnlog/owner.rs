@@ -113,7 +113,7 @@ async fn a_cancel_from_elsewhere_reaches_a_silent_owner_within_a_second() {
 
     log.cancel(live.turn(), CancelReason::Deleted).await.unwrap();
 
-    tokio::time::timeout(Duration::from_millis(1001), cancel.cancelled()).await.unwrap();
+    timeout(Duration::from_millis(1001), cancel.cancelled()).await.unwrap();
     assert_eq!((live.cancel_reason(), live.loss()), (Some(CancelReason::Deleted), None));
     live.cancel(CancelReason::Requested);
     assert_eq!(live.cancel_reason(), Some(CancelReason::Deleted));
