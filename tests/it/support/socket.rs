@@ -40,7 +40,9 @@ impl Socket {
             let message =
                 timeout(Duration::from_secs(20), self.inner.next()).await.expect("the socket is silent");
             match message {
-                Some(Ok(Message::Text(text))) => return Ok(documented::frame(serde_json::from_str(&text).unwrap())),
+                Some(Ok(Message::Text(text))) => {
+                    return Ok(documented::frame(serde_json::from_str(&text).unwrap()));
+                }
                 Some(Ok(Message::Close(frame))) => return Err(frame),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),

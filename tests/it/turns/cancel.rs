@@ -145,11 +145,15 @@ async fn replies_that_ended_before_a_cancel_stay_completed() {
     until_said(&app, &stream.turn(), BEGINNING).await;
     let turn = cancel(&app, &stream.turn()).await.body;
     assert_eq!(turn["status"], "cancelled");
-    let of = |place: usize| (text(&turn["replies"][place]["persona"]), text(&turn["replies"][place]["status"]));
+    let of =
+        |place: usize| (text(&turn["replies"][place]["persona"]), text(&turn["replies"][place]["status"]));
     assert_eq!([of(0), of(1)], [("guide", "cancelled"), ("skeptic", "completed")]);
     let said = said(&app, "both").await;
-    assert_eq!(said[1..], [
-        ("guide".to_owned(), BEGINNING.to_owned(), true),
-        ("skeptic".to_owned(), "Is it?".to_owned(), false)
-    ]);
+    assert_eq!(
+        said[1..],
+        [
+            ("guide".to_owned(), BEGINNING.to_owned(), true),
+            ("skeptic".to_owned(), "Is it?".to_owned(), false)
+        ]
+    );
 }

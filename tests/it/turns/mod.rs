@@ -2,4 +2,7 @@
 
 mod busy;
 mod cancel;
+mod faults;
+mod keys;
+mod leaving;
 mod stage;

@@ -4,7 +4,7 @@ use polylogue::config::Config;
 use polylogue::simulator::{Fault, Rule};
 use serde_json::{Value, json};
 
-use crate::support::{Sse, SseEvent, Socket, TestApp, eventually, span};
+use crate::support::{Socket, Sse, SseEvent, TestApp, eventually, span};
 
 pub const CHAT: &str = "/api/v1/chat";
 pub const TURNS: &str = "/api/v1/turns";
