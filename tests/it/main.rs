@@ -16,3 +16,4 @@ mod readme;
 mod simulator;
 mod sockets;
 mod support;
+mod turns;
