@@ -56,6 +56,11 @@ impl Client {
         Sse::of(request.header("Last-Event-ID", after).send().await.unwrap())
     }
 
+    /// Opens the event stream at this path below `turns`.
+    pub async fn follow(&self, path: &str) -> Sse {
+        Sse::of(self.client.get(self.url(&format!("/api/v1/turns/{path}"))).send().await.unwrap())
+    }
+
     /// Opens a socket and takes its hello.
     pub async fn socket(&self) -> Socket {
         Socket::open(self.base.trim_start_matches("http://")).await
