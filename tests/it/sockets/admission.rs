@@ -10,7 +10,7 @@ use polylogue::telemetry::metrics::{LeaseKind, Metrics, SocketRefusal};
 use polylogue::words::Principal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::rig::{Places, Replica, caller};
+use super::rig::{Replica, caller, places};
 
 const PATH: &str = "/api/v1/chat/ws";
 
@@ -54,7 +54,7 @@ async fn the_newest_socket_can_replace_the_oldest() {
 
 #[tokio::test(start_paused = true)]
 async fn a_socket_replaced_from_another_replica_is_closed_at_the_next_renewal() {
-    let leases = Arc::new(Places::default());
+    let leases = places();
     let change = |config: &mut Config| {
         config.websocket.max_per_client = 1.try_into().unwrap();
         config.websocket.when_full = WhenFull::ReplaceOldest;
@@ -82,7 +82,7 @@ async fn a_full_replica_says_that_another_may_have_room() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_frees_its_places_after_forty_seconds_and_life_keeps_them() {
-    let leases = Arc::new(Places::default());
+    let leases = places();
     let one = |config: &mut Config| config.websocket.max_per_client = 1.try_into().unwrap();
     let living = Replica::sharing(leases.clone(), one);
     let crashed = Connections::new(

@@ -1,11 +1,9 @@
 //! A replica's socket door over in-memory connections: real HTTP, real upgrades, real frames, and time that can be paused.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -18,10 +16,10 @@ use polylogue::config::Config;
 use polylogue::connections::Connections;
 use polylogue::http::problem::Problem;
 use polylogue::http::{Identity, ws};
-use polylogue::limits::{Admission, Leases};
+use polylogue::limits::{Leases, LocalLeases};
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::{IdentifiedBy, Metrics};
-use polylogue::words::{ConnectionId, Principal, RequestId};
+use polylogue::words::{Principal, RequestId};
 use serde_json::Value;
 use tokio::io::DuplexStream;
 use tokio::time::{Instant, timeout};
@@ -60,7 +58,7 @@ impl Replica {
     }
 
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::sharing(Arc::new(Places::default()), change)
+        Self::sharing(places(), change)
     }
 
     /// A replica of a cluster: the places of a principal are counted in `leases`.
@@ -195,6 +193,11 @@ impl Client {
     }
 }
 
+/// A cluster's places for sockets.
+pub fn places() -> Arc<LocalLeases> {
+    Arc::new(LocalLeases::new(Arc::new(Metrics::new())))
+}
+
 /// The address of the `nth` caller.
 pub fn caller(nth: u8) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, nth).into()
@@ -216,56 +219,4 @@ async fn problem_response(error: poem::Error) -> poem::Response {
     let mut response = poem::Response::builder().status(error.status()).header("Problem-Code", code).body(());
     response.headers_mut().extend(error.data::<HeaderMap>().cloned().unwrap_or_default());
     response
-}
-
-/// Places in memory, by the rules of [`Leases`].
-#[derive(Default)]
-pub struct Places(Mutex<HashMap<Principal, Vec<(ConnectionId, Instant)>>>);
-
-#[async_trait]
-impl Leases for Places {
-    async fn admit(
-        &self,
-        principal: &Principal,
-        holder: ConnectionId,
-        most: usize,
-        ttl: Duration,
-        replace_oldest: bool,
-    ) -> Admission {
-        let mut all = self.0.lock().unwrap();
-        let (held, now) = (all.entry(principal.clone()).or_default(), Instant::now());
-        held.retain(|(_, until)| *until > now);
-        let mut replaced = None;
-        if held.len() >= most {
-            if !replace_oldest {
-                let soonest = held.iter().map(|(_, until)| *until).min().unwrap_or(now);
-                return Admission::Full { retry_after: soonest - now };
-            }
-            replaced = Some(held.remove(0).0);
-        }
-        held.push((holder, now + ttl));
-        Admission::Granted { replaced }
-    }
-
-    async fn renew(&self, holders: &[(Principal, ConnectionId)], ttl: Duration) -> Vec<ConnectionId> {
-        let mut all = self.0.lock().unwrap();
-        let mut lost = Vec::new();
-        for (principal, holder) in holders {
-            let held = all.entry(principal.clone()).or_default();
-            match held.iter_mut().find(|(id, _)| id == holder) {
-                Some((_, until)) => *until = Instant::now() + ttl,
-                None => lost.push(*holder),
-            }
-        }
-        lost
-    }
-
-    async fn release(&self, principal: &Principal, holder: ConnectionId) {
-        let mut all = self.0.lock().unwrap();
-        all.entry(principal.clone()).or_default().retain(|(id, _)| *id != holder);
-    }
-
-    async fn held(&self, principal: &Principal) -> usize {
-        self.0.lock().unwrap().get(principal).map_or(0, Vec::len)
-    }
 }
