@@ -62,7 +62,10 @@ async fn serve(settings: Effective) -> Result<(), Failure> {
 
 async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
     let (_telemetry, shutdown) = prepare(&settings, "simulator")?;
-    app::simulate_llm(settings.config.simulator, shutdown).await
+    tokio::select! {
+        result = app::simulate_llm(settings.config.simulator, shutdown.clone()) => result,
+        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
+    }
 }
 
 fn prepare(settings: &Effective, replica: &str) -> Result<(Telemetry, Shutdown), Failure> {

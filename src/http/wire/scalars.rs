@@ -259,7 +259,12 @@ shape!(
 pub struct IdempotencyKey;
 shape!(
     IdempotencyKey,
-    MetaSchema { min_length: Some(1), max_length: Some(257), ..MetaSchema::new("string") }
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(257),
+        pattern: Some(r#"^("[!-~]{1,255}"|[!#-~][!-~]{0,254})$"#.to_owned()),
+        ..MetaSchema::new("string")
+    }
 );
 
 /// A parameter as it was sent, documented as a `T`. The handler checks it, so that all faults of a request are told at
