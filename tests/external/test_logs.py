@@ -19,7 +19,7 @@ def test_nothing_that_is_said_is_in_the_log_even_at_debug():
         said |= ask_over_http(client)
         provoke_problems(client)
     said |= asyncio.run(ask_over_a_socket(service))
-    assert len(said) > 4, "answers were looked at"
+    assert len(said) > 2, "answers were looked at"
     ends_well(service, said)
 
 
