@@ -58,7 +58,7 @@ class Page:
             case "Runtime.exceptionThrown":
                 self.complaints.append(params["exceptionDetails"])
             case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
-                self.complaints.append(params["entry"])
+                self.complaints.append((params["entry"]["text"], params["entry"].get("url")))
             case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning", "assert"):
                 self.complaints.append(params["args"])
 
@@ -90,7 +90,6 @@ def test_the_documentation_page_shows_every_operation_and_asks_no_other_host(ser
     async def look():
         async with page_at(chromium, service.url + "/docs") as page:
             await page.until("document.querySelectorAll('.opblock').length >= 12")
-            await page.evaluate("document.querySelector('#operations-tag-personas, .opblock-tag') !== null")
             assert await page.evaluate("document.body.innerText.includes('/api/v1/chat/stream')")
             hosts = {urlsplit(url).netloc for url in page.requested if not url.startswith("data:")}
             assert hosts == {urlsplit(service.url).netloc}
@@ -128,8 +127,9 @@ def test_a_browsers_socket_holds_a_conversation(service, chromium):
       socket.onmessage = ({ data }) => {
         const frame = JSON.parse(data);
         seen.push(frame.type);
+        if (frame.type === "error") failed(data);
         if (frame.type === "hello")
-          socket.send(JSON.stringify({ type: "chat", ref: "a", message: "hello", personas: ["guide"] }));
+          socket.send(JSON.stringify({ type: "chat", ref: "browser-1", message: "hello", personas: ["guide"] }));
         if (frame.type === "turn.completed") { socket.close(); done(seen); }
       };
     })"""

@@ -40,12 +40,14 @@ def test_a_websocket_client_runs_two_turns_at_once(service):
         async with websockets.connect(service.ws, subprotocols=["polylogue.v1"]) as socket:
             assert socket.subprotocol == "polylogue.v1"
             assert json.loads(await socket.recv())["type"] == "hello"
-            for ref in ("a", "b"):
+            # A ref finds its turn again, so each is used once in all tests.
+            for ref in ("python-1", "python-2"):
                 frame = {"type": "chat", "ref": ref, "message": f"hello from {ref}", "personas": ["guide"]}
                 await socket.send(json.dumps(frame))
-            seen = {"a": [], "b": []}
+            seen = {"python-1": [], "python-2": []}
             while any(not kinds or kinds[-1] != "turn.completed" for kinds in seen.values()):
                 frame = json.loads(await asyncio.wait_for(socket.recv(), 20))
+                assert frame["type"] != "error", frame
                 seen[frame["ref"]].append(frame["type"])
             return seen
 
