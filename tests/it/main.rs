@@ -17,3 +17,4 @@ mod resume;
 mod simulator;
 mod sockets;
 mod support;
+mod takeover;
