@@ -45,7 +45,6 @@ impl Fleet {
         // One thread, which is what has to be held up for all of it to stand still.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let start = TestApp::on(self.config.clone(), name, seams, Arc::new(Metrics::new()));
-        #[expect(clippy::disallowed_methods, reason = "the replica lives on its own runtime")]
         let app = runtime.spawn(start).await.unwrap();
         Replica { app, runtime: Some(runtime) }
     }
@@ -67,7 +66,6 @@ impl Replica {
     pub fn stall(&self) -> Stall {
         let (stalled, is_stalled) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
-        #[expect(clippy::disallowed_methods, reason = "it holds up the replica's own runtime")]
         drop(self.runtime.as_ref().unwrap().spawn(async move {
             stalled.send(()).unwrap();
             // Fails when it is released: that is how.
