@@ -54,22 +54,14 @@ fn within_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(),
 async fn serve(settings: Effective) -> Result<(), Failure> {
     let replica = ReplicaId::random();
     let (_telemetry, shutdown) = prepare(&settings, replica.as_str())?;
-    until_abandoned(&shutdown, app::serve(settings.config, replica, shutdown.clone())).await
+    let served = shutdown.unless_abandoned(app::serve(settings.config, replica, shutdown.clone()));
+    Box::pin(served).await.unwrap_or(Err(Failure::Abandoned))
 }
 
 async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
     let (_telemetry, shutdown) = prepare(&settings, "simulator")?;
-    until_abandoned(&shutdown, app::simulate_llm(settings.config.simulator, shutdown.clone())).await
-}
-
-async fn until_abandoned(
-    shutdown: &Shutdown,
-    work: impl Future<Output = Result<(), Failure>>,
-) -> Result<(), Failure> {
-    tokio::select! {
-        result = Box::pin(work) => result,
-        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
-    }
+    let served = shutdown.unless_abandoned(app::simulate_llm(settings.config.simulator, shutdown.clone()));
+    Box::pin(served).await.unwrap_or(Err(Failure::Abandoned))
 }
 
 fn prepare(settings: &Effective, replica: &str) -> Result<(Telemetry, Shutdown), Failure> {
