@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, error, info, info_span};
 
 use super::flow::{Flow, FlowError};
+use super::reply::too_large;
 use super::state::{Step, Stop, Task, TurnState};
 use crate::config::OnDisconnect;
 use crate::graph::{Checkpoint, Checkpointer, GraphError, Start};
@@ -108,6 +109,9 @@ impl Runner {
                 GraphError::Node { source: FlowError::Lost, .. }
                 | GraphError::Checkpoint { source: FlowError::Lost, .. },
             )) => None,
+            Ok(Err(GraphError::Node { source: FlowError::Full, .. })) => {
+                Some(EventBody::TurnFailed { error: too_large() })
+            }
             Ok(Err(error)) => {
                 error!(error = %Chain(&error), "the flow of a turn is wrong");
                 Some(failed(ErrorCode::Internal, "The log of the server knows more."))
