@@ -19,7 +19,7 @@ use crate::http::{self, Documents, Health, Services, asyncapi, document};
 use crate::limits::{Leases, Limiter, LocalLeases, LocalLimiter, RateLimits};
 use crate::llm::{self, ChatModel, Upstreams};
 use crate::memory::{LocalMemory, Measured, Memory};
-use crate::shutdown::{Sequence, Shutdown};
+use crate::shutdown::{Sequence, Shutdown, end_part};
 use crate::simulator::{self, Controls, Simulator};
 use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Backend, Metrics};
@@ -103,7 +103,10 @@ pub struct App {
     management_listen: SocketAddr,
     services: Services,
     connections: Arc<Connections>,
+    /// Answers until the last turn has ended.
     simulator: Option<(Simulator, Shutdown)>,
+    /// Tells the management port, which answers to the very end, to go.
+    management: Shutdown,
 }
 
 impl App {
@@ -124,10 +127,11 @@ impl App {
         shutdown.spawn(Arc::clone(&services.chat).tend(seams.presence));
         let connections = Connections::start(&services.config, seams.leases, metrics, shutdown);
         let board = status_board(&services, &connections, model, simulator.is_some(), &replica);
-        let (listen, management_listen) = listen(&services, &connections, board).await?;
+        let management = Shutdown::new();
+        let (listen, management_listen) = listen(&services, &connections, board, &management).await?;
         services.health.started();
         info!(event = "application_ready", %listen, %management_listen, docs = format!("http://{listen}/docs"), "ready");
-        Ok(Self { listen, management_listen, services, connections, simulator })
+        Ok(Self { listen, management_listen, services, connections, simulator, management })
     }
 
     /// Where the API listens.
@@ -152,22 +156,25 @@ impl App {
 
     /// Stops in the order of `design.md` §8, once somebody asked for it; true if everything ended in time.
     pub async fn stopped(self) -> bool {
-        let Self { services, connections, simulator, .. } = self;
+        let Self { services, connections, simulator, management, .. } = self;
         let sequence = Sequence::asked(services.shutdown.clone(), (&services.config.server).into()).await;
         info!(event = "application_shutting_down", "stopping");
         services.health.draining();
         sequence.draining().await;
         let closing = sequence.closing();
-        closing.until("turns", services.chat.idle()).await;
-        closing.until("sockets", connections.stopped()).await;
-        let in_time = closing.ending().await;
+        let (_, _, in_time) = tokio::join!(
+            closing.until("turns", services.chat.idle()),
+            closing.until("sockets", connections.stopped()),
+            closing.until("answers", services.shutdown.ended()),
+        );
+        let ended = closing.ending().await;
         if let Some((_, shutdown)) = simulator {
-            shutdown.hard().cancel();
-            shutdown.closing().cancel();
+            end_part("simulator", &shutdown).await;
         }
         info!(event = "llm_manager_shutdown", "the model is not asked any more");
-        info!(event = "application_stopped", in_time, "stopped");
-        in_time
+        end_part("management", &management).await;
+        info!(event = "application_stopped", in_time, ended, "stopped");
+        in_time && ended
     }
 }
 
@@ -216,7 +223,6 @@ async fn start_simulator(config: &Config) -> Result<Option<(Simulator, Shutdown)
         return Ok(None);
     }
     let listener = bind(config.simulator.listen).await?;
-    // A shutdown of its own: it answers until the last turn has ended.
     let shutdown = Shutdown::new();
     let settings = simulator::Settings::from(&config.simulator);
     let simulator = Simulator::start(settings, listener, &shutdown);
@@ -235,11 +241,12 @@ fn connect(
     llm::connect(&config.llm, simulator, models, Arc::clone(metrics)).map_err(wrong)
 }
 
-/// Opens both ports; answers where they are.
+/// Opens both ports; answers where they are. The management port stops by signals of its own.
 async fn listen(
     services: &Services,
     connections: &Arc<Connections>,
     board: Arc<StatusBoard>,
+    until: &Shutdown,
 ) -> Result<(SocketAddr, SocketAddr), Failure> {
     let Services { config, metrics, health, shutdown, .. } = services;
     let public = bind(config.server.listen).await?;
@@ -259,7 +266,7 @@ async fn listen(
 
     let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board);
     let settings = accept::Settings::management(&config.server);
-    shutdown.spawn(accept::serve(management, endpoint, settings, None, shutdown.clone()));
+    until.spawn(accept::serve(management, endpoint, settings, None, until.clone()));
     Ok(addresses)
 }
 

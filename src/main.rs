@@ -54,16 +54,20 @@ fn within_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(),
 async fn serve(settings: Effective) -> Result<(), Failure> {
     let replica = ReplicaId::random();
     let (_telemetry, shutdown) = prepare(&settings, replica.as_str())?;
-    tokio::select! {
-        result = Box::pin(app::serve(settings.config, replica, shutdown.clone())) => result,
-        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
-    }
+    until_abandoned(&shutdown, app::serve(settings.config, replica, shutdown.clone())).await
 }
 
 async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
     let (_telemetry, shutdown) = prepare(&settings, "simulator")?;
+    until_abandoned(&shutdown, app::simulate_llm(settings.config.simulator, shutdown.clone())).await
+}
+
+async fn until_abandoned(
+    shutdown: &Shutdown,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
     tokio::select! {
-        result = app::simulate_llm(settings.config.simulator, shutdown.clone()) => result,
+        result = Box::pin(work) => result,
         () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
     }
 }

@@ -36,12 +36,9 @@ impl IdempotencyKey {
 
 impl TryFrom<&str> for IdempotencyKey {
     type Error = Invalid;
-    /// Takes the key with or without the quotes that structured fields want; one quote alone is none.
+    /// Takes the key with or without the quotes that structured fields want.
     fn try_from(text: &str) -> Result<Self, Invalid> {
-        let bare = match text.strip_prefix('"') {
-            Some(quoted) => quoted.strip_suffix('"').unwrap_or_default(),
-            None => text,
-        };
+        let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
         let right = (1..=255).contains(&bare.len()) && bare.bytes().all(|b| b.is_ascii_graphic());
         right.then(|| Self(bare.to_owned())).ok_or(Invalid("must have 1 to 255 visible ASCII characters"))
     }

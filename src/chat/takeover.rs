@@ -11,20 +11,25 @@ use super::Chat;
 use super::meter::ModelClock;
 use super::state::{Task, TurnState};
 use super::turns::Kept;
-use crate::fleet::Presence;
+use crate::fleet::{Fleet, Presence};
 use crate::telemetry::metrics::{ModelCause, Takeover, Transport};
 use crate::turnlog::{Claim, LogPage, Place, TakenOver, fold};
 use crate::words::{ErrorCode, EventBody, Failure, Timestamp, TurnId};
 
 impl Chat {
-    /// Gives signs of life, and takes over what others leave behind, until the replica stops taking on work.
+    /// Gives signs of life until the replica stops and its last turn has ended, and takes over what others leave behind
+    /// until it begins to drain.
     pub async fn tend(self: Arc<Self>, presence: Arc<dyn Presence>) {
         let mut beat = interval(*self.settings.beat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let closing = self.shutdown.closing();
         loop {
             tokio::select! {
                 _ = beat.tick() => self.look_around(presence.as_ref()).await,
-                () = self.shutdown.closing().cancelled() => break,
+                // Not before its turns have ended: if it dies while they finish, others must notice.
+                () = self.idle(), if closing.is_cancelled() => break,
+                () = closing.cancelled(), if !closing.is_cancelled() => {}
+                () = self.shutdown.hard().cancelled() => break,
             }
         }
         if let Err(error) = presence.leave().await {
@@ -38,6 +43,12 @@ impl Chat {
             Err(error) => return warn!(error = %error, "no sign of life could be given"),
         };
         self.metrics.leases.replicas.set(&(), fleet.alive.len() as i64);
+        if !self.shutdown.draining().is_cancelled() {
+            self.take_over_from(fleet).await;
+        }
+    }
+
+    async fn take_over_from(&self, fleet: Fleet) {
         let dead = fleet.dead.iter().map(|replica| (Some(replica), Takeover::Died));
         for (owner, reason) in dead.chain([(None, Takeover::HandedOver)]) {
             match self.log.owned(owner).await {

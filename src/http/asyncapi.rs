@@ -5,26 +5,8 @@ use serde_json::{Map, Value, json};
 use super::document::{CLIENT_RULE, openapi_31};
 use crate::config::PublicUrl;
 
-/// Schemas taken over as they are; `ChatFrame` is made of `ChatRequest`.
-const TAKEN: [&str; 17] = [
-    "TurnEvent",
-    "TurnStartedEvent",
-    "RoutingDecidedEvent",
-    "ReplyStartedEvent",
-    "ReplyDeltaEvent",
-    "ReplyResetEvent",
-    "ReplyCompletedEvent",
-    "ReplyFailedEvent",
-    "ReplyCancelledEvent",
-    "TurnCompletedEvent",
-    "TurnFailedEvent",
-    "TurnCancelledEvent",
-    "ConversationRef",
-    "Routing",
-    "Usage",
-    "Problem",
-    "Fault",
-];
+/// Schemas taken over as they are; the frames that start a turn and tell its events are made of others.
+const TAKEN: [&str; 5] = ["ConversationRef", "Routing", "Usage", "Problem", "Fault"];
 
 const ABOUT: &str = "\
 JSON text frames over one WebSocket, subprotocol `polylogue.v1` (no offer is taken as v1). `ref` is the client's name for a \
@@ -44,7 +26,14 @@ const CLOSE_CODES: &str = "\n\n\
 | 4000, 4001, 4002 | heartbeat_timeout, idle, slow_reader | reconnect (4001: when the user acts), resume |\n\
 | 4500, 4501, 4502 | connection_limit, auth_expired, replaced | not reconnect until something changed |\n";
 
-/// What a client sends: message name, schema, summary.
+/// A frame: its `type`, its schema, what it does.
+struct Message {
+    kind: String,
+    schema: String,
+    summary: String,
+}
+
+/// What a client sends.
 const FROM_CLIENT: [(&str, &str, &str); 5] = [
     ("chat", "ChatFrame", "Starts a turn, and follows it."),
     ("resume", "ResumeFrame", "Follows a turn again, exactly after an event."),
@@ -53,10 +42,9 @@ const FROM_CLIENT: [(&str, &str, &str); 5] = [
     ("ping", "PingFrame", "Asks for a `pong`; does not count as use."),
 ];
 
-/// What the server sends.
-const FROM_SERVER: [(&str, &str, &str); 7] = [
+/// What the server sends beside the events.
+const FROM_SERVER: [(&str, &str, &str); 6] = [
     ("hello", "HelloFrame", "The first frame: what this socket may do."),
-    ("event", "EventFrame", "An event of a turn that this socket follows."),
     ("cancelling", "CancellingFrame", "A cancel was accepted and takes effect within 2 s."),
     ("error", "ErrorFrame", "A frame could not be served, or a turn cannot be read any longer."),
     ("authenticated", "AuthenticatedFrame", "The newer token counts."),
@@ -72,6 +60,11 @@ pub fn yaml(public_url: Option<&PublicUrl>) -> String {
 
 /// The document as a tree.
 pub fn document(public_url: Option<&PublicUrl>) -> Value {
+    let openapi = openapi_31(None);
+    let known = &openapi["components"]["schemas"];
+    let from_client: Vec<_> = FROM_CLIENT.into_iter().map(Message::from).collect();
+    let from_server: Vec<_> = FROM_SERVER.into_iter().map(Message::from).chain(events(known)).collect();
+
     let mut document = json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -85,17 +78,51 @@ pub fn document(public_url: Option<&PublicUrl>) -> Value {
     if let Some(server) = server(public_url) {
         document["servers"] = server;
     }
-    document["channels"] = json!({"chat": {
-        "address": "/api/v1/chat/ws",
-        "messages": references(&FROM_CLIENT.into_iter().chain(FROM_SERVER).collect::<Vec<_>>()),
-        "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}}
-    }});
+    document["channels"] = json!({"chat": channel(&from_client, &from_server)});
+    // An application that is described receives what its clients send.
     document["operations"] = json!({
-        "receive": operation("receive", "Frames of the client", &FROM_CLIENT),
-        "send": operation("send", "Frames of the server", &FROM_SERVER)
+        "receive": operation("receive", "Frames of the client", &from_client),
+        "send": operation("send", "Frames of the server", &from_server)
     });
-    document["components"] = json!({"messages": messages(), "schemas": schemas()});
+    let messages: Map<_, _> = from_client.iter().chain(&from_server).map(Message::described).collect();
+    document["components"] = json!({"messages": messages, "schemas": schemas(known)});
     document
+}
+
+impl From<(&str, &str, &str)> for Message {
+    fn from((kind, schema, summary): (&str, &str, &str)) -> Self {
+        Self { kind: kind.to_owned(), schema: schema.to_owned(), summary: summary.to_owned() }
+    }
+}
+
+impl Message {
+    fn described(&self) -> (String, Value) {
+        let Self { kind, schema, summary } = self;
+        let payload = json!({"$ref": format!("#/components/schemas/{schema}")});
+        (kind.clone(), json!({"name": kind, "summary": summary, "payload": payload}))
+    }
+}
+
+/// The events of a turn: a message each, named as in `type`.
+fn events(known: &Value) -> impl Iterator<Item = Message> {
+    members(known).map(|(kind, name)| {
+        let summary = known[name]["description"].as_str().unwrap_or_default();
+        Message::from((kind, frame_of(name).as_str(), summary))
+    })
+}
+
+/// The types of events and the names of their schemas.
+fn members(known: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let mapping = known["TurnEvent"]["discriminator"]["mapping"].as_object();
+    mapping.into_iter().flatten().filter_map(|(kind, path)| {
+        let name = path.as_str()?.rsplit('/').next()?;
+        Some((kind.as_str(), name))
+    })
+}
+
+/// What the frame that tells an event is called: `TurnStartedFrame` tells a `TurnStartedEvent`.
+fn frame_of(event: &str) -> String {
+    format!("{}Frame", event.trim_end_matches("Event"))
 }
 
 fn server(public_url: Option<&PublicUrl>) -> Option<Value> {
@@ -105,49 +132,66 @@ fn server(public_url: Option<&PublicUrl>) -> Option<Value> {
     Some(json!({"public": {"host": host, "pathname": format!("/{path}"), "protocol": protocol}}))
 }
 
-fn references(frames: &[(&str, &str, &str)]) -> Value {
-    let reference = |(name, ..): &(&str, &str, &str)| {
-        ((*name).to_owned(), json!({"$ref": format!("#/components/messages/{name}")}))
+fn channel(from_client: &[Message], from_server: &[Message]) -> Value {
+    let reference = |message: &Message| {
+        let kind = &message.kind;
+        (kind.clone(), json!({"$ref": format!("#/components/messages/{kind}")}))
     };
-    frames.iter().map(reference).collect::<Map<_, _>>().into()
+    let messages: Map<_, _> = from_client.iter().chain(from_server).map(reference).collect();
+    let ticket = json!({"type": "string", "description": "A ticket of `POST /api/v1/chat/ws/tickets`."});
+    let protocol = json!({"type": "string", "const": "polylogue.v1"});
+    json!({
+        "address": "/api/v1/chat/ws",
+        "messages": messages,
+        "bindings": {"ws": {
+            "method": "GET",
+            "query": {"type": "object", "properties": {"ticket": ticket}},
+            "headers": {"type": "object", "properties": {"Sec-WebSocket-Protocol": protocol}},
+            "bindingVersion": "0.1.0"
+        }}
+    })
 }
 
-fn operation(action: &str, summary: &str, frames: &[(&str, &str, &str)]) -> Value {
-    let reference =
-        |(name, ..): &(&str, &str, &str)| json!({"$ref": format!("#/channels/chat/messages/{name}")});
+fn operation(action: &str, summary: &str, messages: &[Message]) -> Value {
+    let reference = |message: &Message| json!({"$ref": format!("#/channels/chat/messages/{}", message.kind)});
     json!({
         "action": action,
         "channel": {"$ref": "#/channels/chat"},
         "summary": summary,
-        "messages": frames.iter().map(reference).collect::<Vec<_>>()
+        "messages": messages.iter().map(reference).collect::<Vec<_>>()
     })
 }
 
-fn messages() -> Value {
-    let message = |(name, schema, summary): (&str, &str, &str)| {
-        let payload = json!({"$ref": format!("#/components/schemas/{schema}")});
-        (name.to_owned(), json!({"name": name, "summary": summary, "payload": payload}))
-    };
-    FROM_CLIENT.into_iter().chain(FROM_SERVER).map(message).collect::<Map<_, _>>().into()
-}
-
-fn schemas() -> Value {
-    let openapi = openapi_31(None);
-    let known = &openapi["components"]["schemas"];
+fn schemas(known: &Value) -> Value {
     let mut schemas = client_frames(&known["ChatRequest"]);
     schemas.extend(server_frames());
-    for name in TAKEN {
-        schemas.insert(name.to_owned(), as_json_schema(known[name].clone()));
+    for (_, name) in members(known) {
+        schemas.insert(frame_of(name), event_frame(&known[name]));
     }
-    schemas.into()
+    for name in TAKEN {
+        schemas.insert(name.to_owned(), known[name].clone());
+    }
+    let mut schemas = Value::Object(schemas);
+    as_json_schema(&mut schemas);
+    schemas
 }
 
-/// OpenAPI's discriminator is an object with a mapping, AsyncAPI's the name of a member.
-fn as_json_schema(mut schema: Value) -> Value {
-    if let Some(name) = schema.pointer("/discriminator/propertyName").cloned() {
-        schema["discriminator"] = name;
+/// AsyncAPI's schemas are JSON Schema draft 7: examples are lists, and what stands beside a reference is not read.
+fn as_json_schema(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(as_json_schema),
+        Value::Object(members) => {
+            if let Some(example) = members.remove("example") {
+                members.insert("examples".into(), vec![example].into());
+            }
+            if let (Some(reference), true) = (members.get("$ref").cloned(), members.len() > 1) {
+                members.remove("$ref");
+                members.insert("allOf".into(), json!([{ "$ref": reference }]));
+            }
+            members.values_mut().for_each(as_json_schema);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-    schema
 }
 
 fn client_frames(chat_request: &Value) -> Map<String, Value> {
@@ -182,6 +226,21 @@ fn client_frames(chat_request: &Value) -> Map<String, Value> {
     frames.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
+/// An event with the `ref` of the frame that asked for it.
+fn event_frame(event: &Value) -> Value {
+    let own = |name: &str| event[name].as_object().cloned().unwrap_or_default();
+    let mut properties = own("properties");
+    properties.shift_insert(1, "ref".to_owned(), reference());
+    let mut required = event["required"].as_array().cloned().unwrap_or_default();
+    required.insert(1.min(required.len()), "ref".into());
+    json!({
+        "type": "object",
+        "description": event["description"],
+        "required": required,
+        "properties": properties
+    })
+}
+
 /// `ChatRequest` with `type` and `ref`.
 fn chat_frame(chat_request: &Value) -> Value {
     let mut required = vec![Value::from("ref")];
@@ -203,16 +262,6 @@ fn server_frames() -> Map<String, Value> {
     });
     let frames = [
         ("HelloFrame", hello()),
-        (
-            "EventFrame",
-            json!({
-                "description": "An event with the `ref` of the frame that asked for it.",
-                "allOf": [
-                    {"$ref": "#/components/schemas/TurnEvent"},
-                    {"type": "object", "required": ["ref"], "properties": {"ref": reference()}}
-                ]
-            }),
-        ),
         ("CancellingFrame", frame("cancelling", &["ref", "turn_id", "status"], cancelling)),
         ("ErrorFrame", frame("error", &["error"], json!({"ref": reference(), "error": problem}))),
         (

@@ -78,10 +78,11 @@ impl Health {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Whether the accept loop has run within the last 10 s.
+    /// Whether the accept loop has run within the last 10 s. A replica that stops accepts nothing any more; while it
+    /// still answers, it lives.
     pub fn is_alive(&self) -> bool {
         let beat = Duration::from_millis(self.last_beat.load(Ordering::Relaxed));
-        self.born.elapsed().saturating_sub(beat) < STALL
+        self.readiness() == Readiness::Draining || self.born.elapsed().saturating_sub(beat) < STALL
     }
 
     /// Whether to send traffic here.

@@ -5,13 +5,14 @@ mod signals;
 
 use std::future::Future;
 
-pub use sequence::{Closing, Sequence, Timing, phase};
+pub use sequence::{Closing, Sequence, Timing, end_part, phase};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// One process' way to its end. Three signals, in this order: *draining* (balancers should look elsewhere, everything
-/// still works), *closing* (nothing new begins, sockets close, turns may finish), *hard* (what still runs ends now).
+/// One process' way to its end. Four signals, in this order: *draining* (balancers should look elsewhere, everything
+/// still works), *closing* (nothing new begins, sockets close, turns may finish), *overdue* (what still runs says its last
+/// word and is heard to the end), *hard* (whatever is left ends now).
 /// Before them somebody *asks* (a signal), and an operator in a hurry may ask a second time, which *abandons* the rest.
 /// Everything spawned is tracked, so that the stop can wait for it. Clones share the same signals.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,7 @@ pub struct Shutdown {
     abandoned: CancellationToken,
     draining: CancellationToken,
     closing: CancellationToken,
+    overdue: CancellationToken,
     hard: CancellationToken,
     tasks: TaskTracker,
 }
@@ -30,7 +32,7 @@ impl Shutdown {
         Self::default()
     }
 
-    /// Somebody wants the process to stop; [`Sequence`] then gives the three signals.
+    /// Somebody wants the process to stop; [`Sequence`] then gives the four signals.
     pub fn asked(&self) -> &CancellationToken {
         &self.asked
     }
@@ -56,6 +58,11 @@ impl Shutdown {
     /// Nothing new begins; what runs may finish.
     pub fn closing(&self) -> &CancellationToken {
         &self.closing
+    }
+
+    /// The time to finish is over: work ends as it stands, and says so to whoever waits for it.
+    pub fn overdue(&self) -> &CancellationToken {
+        &self.overdue
     }
 
     /// What still runs ends now.

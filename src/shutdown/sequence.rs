@@ -8,15 +8,18 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::Shutdown;
 use crate::config;
 
-/// How long what was told to end now may still take: closing sockets and writing last words is quick or hopeless.
+/// How long last words may take, and how long what was told to end now: either is quick or hopeless.
 const HARD_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a part that nobody waits for any more may take to put down what it is doing.
+const PART_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long the phases may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// From "not ready" to "nothing new".
     pub drain_delay: Duration,
-    /// From "nothing new" to "ends now".
+    /// From "nothing new" to "say your last word".
     pub grace: Duration,
 }
 
@@ -33,8 +36,7 @@ impl From<&config::Server> for Timing {
 /// let stop = Sequence::asked(shutdown, (&config.server).into()).await;
 /// stop.draining().await;
 /// let closing = stop.closing();
-/// closing.until("sockets", connections.closed()).await;
-/// closing.until("turns", chat.idle()).await;
+/// join!(closing.until("turns", chat.idle()), closing.until("sockets", connections.stopped()));
 /// closing.ending().await;
 /// ```
 #[derive(Debug)]
@@ -89,10 +91,22 @@ impl Closing {
         done
     }
 
-    /// What still runs ends now; true if all of it did.
+    /// What still runs says its last word, and what is left after that ends now; true if all of it did.
     pub async fn ending(self) -> bool {
+        self.shutdown.overdue().cancel();
+        let ended = phase("last_words", HARD_LIMIT, self.shutdown.ended()).await.is_some();
         self.shutdown.hard().cancel();
-        phase("ending", HARD_LIMIT, self.shutdown.ended()).await.is_some()
+        ended || phase("ending", HARD_LIMIT, self.shutdown.ended()).await.is_some()
+    }
+}
+
+/// Stops a part with signals of its own that works on until everything else has ended: what it is doing may finish, if
+/// that is quick.
+pub async fn end_part(name: &'static str, part: &Shutdown) {
+    part.draining().cancel();
+    part.closing().cancel();
+    if phase(name, PART_LIMIT, part.ended()).await.is_none() {
+        part.hard().cancel();
     }
 }
 
@@ -157,14 +171,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_that_does_not_finish_is_told_to_end_after_the_grace() {
+    async fn work_that_does_not_finish_says_its_last_word_after_the_grace() {
+        let shutdown = Shutdown::new();
+        let (overdue, hard) = (shutdown.overdue().clone(), shutdown.hard().clone());
+        shutdown.spawn(async move {
+            overdue.cancelled().await;
+            sleep(Duration::from_secs(1)).await;
+            assert!(!hard.is_cancelled());
+        });
+        shutdown.ask();
+        let began = Instant::now();
+        assert!(!Sequence::asked(shutdown, TIMING).await.run().await);
+        assert_eq!(began.elapsed().as_secs(), 64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_does_not_come_to_its_last_word_is_told_to_end() {
         let shutdown = Shutdown::new();
         let hard = shutdown.hard().clone();
         shutdown.spawn(async move { hard.cancelled().await });
         shutdown.ask();
         let began = Instant::now();
         assert!(!Sequence::asked(shutdown, TIMING).await.run().await);
-        assert_eq!(began.elapsed().as_secs(), 63);
+        assert_eq!(began.elapsed().as_secs(), 68);
     }
 
     #[tokio::test(start_paused = true)]
@@ -174,7 +203,20 @@ mod tests {
         shutdown.ask();
         let began = Instant::now();
         assert!(!Sequence::asked(shutdown, TIMING).await.run().await);
-        assert_eq!(began.elapsed().as_secs(), 68);
+        assert_eq!(began.elapsed().as_secs(), 73);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_of_its_own_ends_when_it_is_done_or_is_cut_off() {
+        let (quick, stuck) = (Shutdown::new(), Shutdown::new());
+        let closing = quick.closing().clone();
+        quick.spawn(async move { closing.cancelled().await });
+        stuck.spawn(std::future::pending());
+        let began = Instant::now();
+        end_part("quick", &quick).await;
+        assert!(began.elapsed() < PART_LIMIT && !quick.hard().is_cancelled());
+        end_part("stuck", &stuck).await;
+        assert!(began.elapsed() < PART_LIMIT * 2 && stuck.hard().is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]

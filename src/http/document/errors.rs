@@ -9,29 +9,37 @@ use crate::words::ErrorCode;
 use crate::words::ErrorCode::*;
 
 /// Errors of every operation.
-const ALWAYS: &[ErrorCode] = &[NotAcceptable, RateLimited, Internal, Overloaded];
+const ALWAYS: &[ErrorCode] = &[RateLimited, Internal];
+/// Errors of an operation that looks at `Accept`.
+const FORM: &[ErrorCode] = &[NotAcceptable];
 /// Errors of a request with a body.
 const BODY: &[ErrorCode] = &[InvalidRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType];
 /// Errors of a request that starts a turn, before there is one.
 const START: &[ErrorCode] =
-    &[UnknownPersona, TurnInProgress, IdempotencyKeyReused, StateUnavailable, Draining];
+    &[UnknownPersona, TurnInProgress, IdempotencyKeyReused, StateUnavailable, Draining, Overloaded];
 /// What a turn may end with.
 const MODEL: &[ErrorCode] = &[ModelFailed, ModelUnavailable, ModelTimeout];
 
 /// The errors of an operation beside [`ALWAYS`].
 fn codes(operation: &str) -> &'static [&'static [ErrorCode]] {
     match operation {
-        "createChat" => &[BODY, START, MODEL],
-        "streamChat" | "startTurn" => &[BODY, START],
-        "getTurn" | "cancelTurn" => &[&[TurnNotFound, StateUnavailable]],
-        "streamTurnEvents" => &[&[InvalidEventId, TurnNotFound, EventUnknown, StateUnavailable]],
-        "getConversation" => &[&[ConversationNotFound, StateUnavailable]],
-        "deleteConversation" => &[&[ConversationNotFound, StateUnavailable]],
-        "listMessages" => &[&[InvalidRequest, ConversationNotFound, StateUnavailable]],
-        "addMessage" => &[BODY, &[ConversationNotFound, TurnInProgress, StateUnavailable]],
-        "getPersona" => &[&[PersonaNotFound]],
+        "createChat" => &[FORM, BODY, START, MODEL],
+        "streamChat" | "startTurn" => &[FORM, BODY, START],
+        "getTurn" | "cancelTurn" => &[FORM, &[TurnNotFound, StateUnavailable]],
+        "streamTurnEvents" => &[FORM, &[InvalidEventId, TurnNotFound, EventUnknown, StateUnavailable]],
+        "getConversation" | "deleteConversation" => &[FORM, &[ConversationNotFound, StateUnavailable]],
+        "listMessages" => &[FORM, &[InvalidRequest, ConversationNotFound, StateUnavailable]],
+        "addMessage" => &[FORM, BODY, &[ConversationNotFound, TurnInProgress, StateUnavailable]],
+        "listPersonas" => &[FORM],
+        "getPersona" => &[FORM, &[PersonaNotFound]],
+        "createTicket" => &[&[ConnectionLimitExceeded, Draining, Overloaded]],
         _ => &[],
     }
+}
+
+/// Whether the operation's errors may come after its turn was started; they say then where it is.
+fn starts_a_turn(operation: &str) -> bool {
+    matches!(operation, "createChat" | "streamChat" | "startTurn")
 }
 
 /// Adds the errors to every operation, by status.
@@ -58,7 +66,7 @@ fn response(operation: &str, status: u16, codes: &[ErrorCode]) -> Value {
     if matches!(status, 429 | 503) {
         answer.insert("Retry-After".into(), headers::reference("Retry-After"));
     }
-    if operation == "createChat" && status >= 500 {
+    if starts_a_turn(operation) && status >= 500 {
         for name in ["Location", "Turn-Id", "Idempotent-Replayed"] {
             answer.insert(name.into(), headers::reference(name));
         }

@@ -19,7 +19,13 @@ fn described() -> [(&'static str, Value); 10] {
     let text = |about: &str, example: &str| json!({"description": about, "schema": {"type": "string", "example": example}});
     let number = |about: &str, example: u64| json!({"description": about, "schema": {"type": "integer", "minimum": 0, "example": example}});
     [
-        ("Location", text("Where the turn can be read.", "/api/v1/turns/01KASQ6W8V3Z0Q4T5Y7M2N9PBC-3fa2")),
+        (
+            "Location",
+            text(
+                "Where the turn can be read; of a ticket, where its socket is opened.",
+                "/api/v1/turns/01KASQ6W8V3Z0Q4T5Y7M2N9PBC-3fa2",
+            ),
+        ),
         ("Turn-Id", text("The turn's id.", "01KASQ6W8V3Z0Q4T5Y7M2N9PBC-3fa2")),
         (
             "Idempotent-Replayed",

@@ -2,6 +2,8 @@
 
 mod errors;
 mod headers;
+mod requests;
+mod tickets;
 mod tidy;
 
 use serde_json::{Map, Value, json};
@@ -15,16 +17,23 @@ Several personas answer one user message in parallel. A message and everything t
 it: a client that leaves neither stops nor loses it.
 
 **Finding a turn again.** Every answer to a request that starts a turn carries `Location` and `Turn-Id`. A request with an \
-`Idempotency-Key` can be repeated: the same key and body find the same turn.
+`Idempotency-Key` can be repeated: the same key and body find the same turn, whatever the door, for as long as the turn is \
+kept; another body is refused (422). A refusal before there is a turn uses nothing up.
 
 **Streams** are server-sent events (`text/event-stream`): each has an `id`, the event's type as `event`, and one line of \
-JSON as `data`; the schema is `TurnEvent`. Go on after a broken connection with `Last-Event-ID`. ";
+JSON as `data`; the schema is `TurnEvent`. After a broken connection go on at `streamTurnEvents` with the last id you saw in \
+`Last-Event-ID` (an `EventSource` does so by itself): the stream resumes exactly behind it. ";
 
 /// What a client must do with a reset, printed wherever events are described (`state.md` §4).
 pub const CLIENT_RULE: &str =
     "`reply.reset` means: forget all of this reply. Ids of an older epoch never come again.";
 
-const GROWTH: &str = "\n\n**Errors** are `application/problem+json` (RFC 9457); decide by `code`.\n\n\
+const REST: &str = "\n\n**WebSocket.** The same turns and events over one socket, `/api/v1/chat/ws`, are described in \
+`asyncapi.yaml`, beside this document.\n\n\
+**Errors** are `application/problem+json` (RFC 9457); decide by `code`.\n\n\
+**Limits.** Requests are counted per client in windows. `RateLimit-Policy` says what is allowed, `RateLimit` what is left and \
+for how many seconds; a refusal (429) counts for nothing and says in `Retry-After` when to come back. Following a turn is \
+counted apart from everything else.\n\n\
 **Growth.** Within `/api/v1` the server only adds. Take no notice of members and event types you do not know, and expect \
 new values wherever `x-extensible-enum` lists the known ones.";
 
@@ -72,7 +81,8 @@ fn document(version: Version, public_url: Option<&PublicUrl>) -> Value {
     document.insert("components".into(), components);
 
     let mut document = Value::Object(document);
-    close_requests(&mut document);
+    tickets::document(&mut document);
+    requests::document(&mut document, version);
     headers::document(&mut document);
     errors::document(&mut document);
     tidy::tidy(&mut document, version);
@@ -80,7 +90,7 @@ fn document(version: Version, public_url: Option<&PublicUrl>) -> Value {
 }
 
 fn described(mut info: Value, version: Version) -> Value {
-    info["description"] = format!("{ABOUT}{CLIENT_RULE}{GROWTH}").into();
+    info["description"] = format!("{ABOUT}{CLIENT_RULE}{REST}").into();
     if let (Version::V30, Some(info)) = (version, info.as_object_mut()) {
         info.remove("summary");
         if let Some(license) = info.get_mut("license").and_then(Value::as_object_mut) {
@@ -88,19 +98,6 @@ fn described(mut info: Value, version: Version) -> Value {
         }
     }
     info
-}
-
-/// Says that unknown members of requests are refused; answers stay open, because the server may add to them.
-fn close_requests(document: &mut Value) {
-    for name in ["ChatRequest", "AddMessage"] {
-        document["components"]["schemas"][name]["additionalProperties"] = false.into();
-    }
-    document["components"]["schemas"]["ChatRequest"]["example"] = json!({
-        "message": "@historian @skeptic was Troy real?",
-        "conversation_id": "team-42",
-        "personas": ["historian", "skeptic"],
-        "metadata": {"ui": "web"}
-    });
 }
 
 /// Calls `with` for every operation: its id, and itself.

@@ -15,6 +15,7 @@ pub(super) fn tidy(value: &mut Value, version: Version) {
             open_lists(members);
             constants(members, version);
             streams(members);
+            counts(members);
             whole_numbers(members);
             join_lines(members);
             // These say what is so anyway.
@@ -70,6 +71,17 @@ fn streams(members: &mut Map<String, Value>) {
             members.insert("x-event-schema".into(), event);
         }
     }
+}
+
+/// Generators know signed formats only; what cannot be negative is said by `minimum`.
+fn counts(members: &mut Map<String, Value>) {
+    let signed = match members.get("format").and_then(Value::as_str) {
+        Some("uint64") => "int64",
+        Some("uint16") => "int32",
+        Some(_) | None => return,
+    };
+    members.insert("format".into(), signed.into());
+    members.entry("minimum").or_insert_with(|| 0.into());
 }
 
 fn whole_numbers(members: &mut Map<String, Value>) {

@@ -132,7 +132,7 @@ open!(
 );
 open!(
     /// Why a model stopped.
-    FinishReason, ["stop", "length", "content_filter"]
+    FinishReason, ["stop", "length", "content_filter", "tool_calls"]
 );
 open!(
     /// Which way routing went.
@@ -257,12 +257,12 @@ shape!(
 /// What makes a repetition find the same turn; only for the document.
 #[derive(Debug)]
 pub struct IdempotencyKey;
+// 1 to 255 visible characters with or without quotes around them, so not `""`. No example: whoever tries the document's
+// examples would use one key for all of them.
 shape!(
     IdempotencyKey,
     MetaSchema {
-        min_length: Some(1),
-        max_length: Some(257),
-        pattern: Some(r#"^("[!-~]{1,255}"|[!#-~][!-~]{0,254})$"#.to_owned()),
+        pattern: Some(r#"^([!#-~][!-~]{0,254}|"|"[!-~]{0,253}[!#-~]|"[!-~]{1,255}")$"#.into()),
         ..MetaSchema::new("string")
     }
 );

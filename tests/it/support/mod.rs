@@ -1,31 +1,31 @@
 //! The service, started in the test, and clients for it.
 
+mod client;
 mod http;
 mod socket;
 mod sse;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
+pub use client::Client;
+pub use http::Answer;
 use polylogue::app::{App, Seams};
 use polylogue::config::Config;
 use polylogue::flags::Flags;
 use polylogue::http::Services;
 use polylogue::shutdown::Shutdown;
-use polylogue::simulator::Controls;
+use polylogue::simulator::{Controls, Rule};
 use polylogue::telemetry::metrics::Metrics;
 use polylogue::words::ReplicaId;
-use serde_json::Value;
-
-pub use http::Answer;
 pub use socket::Socket;
 pub use sse::{Sse, SseEvent};
 
-/// A whole service on free ports of loopback, with the simulator as its model.
+/// A whole service on free ports of loopback, with the simulator as its model, and somebody who calls it.
 pub struct TestApp {
     pub app: App,
-    pub client: reqwest::Client,
+    pub caller: Client,
     pub model: Controls,
-    pub base: String,
 }
 
 impl TestApp {
@@ -44,41 +44,16 @@ impl TestApp {
     /// Starts it on seams that another one may share.
     pub async fn on(config: Config, replica: ReplicaId, seams: Seams, metrics: Arc<Metrics>) -> Self {
         let app = App::start(config, replica, seams, metrics, Shutdown::new()).await.unwrap();
-        let base = format!("http://{}", app.listen());
         let model = app.simulator().expect("the simulator is in use").clone();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { app, client, model, base }
+        let caller = Client::of(&app.listen().to_string());
+        Self { app, caller, model }
     }
+}
 
-    /// POSTs JSON.
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
-        Answer::of(self.client.post(self.url(path)).json(&body).send().await.unwrap()).await
-    }
-
-    /// GETs.
-    pub async fn get(&self, path: &str) -> Answer {
-        Answer::of(self.client.get(self.url(path)).send().await.unwrap()).await
-    }
-
-    /// Opens an event stream by starting a turn.
-    pub async fn stream(&self, body: Value) -> Sse {
-        Sse::of(self.client.post(self.url("/api/v1/chat/stream")).json(&body).send().await.unwrap())
-    }
-
-    /// Follows a turn after an event.
-    pub async fn resume(&self, turn: &str, after: &str) -> Sse {
-        let request = self.client.get(self.url(&format!("/api/v1/turns/{turn}/events")));
-        Sse::of(request.header("Last-Event-ID", after).send().await.unwrap())
-    }
-
-    /// Opens a socket and takes its hello.
-    pub async fn socket(&self) -> Socket {
-        Socket::open(&self.app.listen().to_string()).await
-    }
-
-    /// The absolute address of a path.
-    pub fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+impl Deref for TestApp {
+    type Target = Client;
+    fn deref(&self) -> &Client {
+        &self.caller
     }
 }
 
@@ -106,6 +81,16 @@ pub fn config(change: impl FnOnce(&mut Config)) -> Config {
     }
     change(&mut config);
     config
+}
+
+/// What a built-in persona says, and nobody else does.
+pub fn says<T: Into<String>>(persona: &str, tokens: impl IntoIterator<Item = T>) -> Rule {
+    Rule::says(tokens).when_contains(match persona {
+        "guide" => "You are Guide",
+        "skeptic" => "You are Skeptic",
+        "historian" => "You are Historian",
+        other => panic!("{other} is not built in"),
+    })
 }
 
 /// So many milliseconds.

@@ -1,16 +1,14 @@
 //! The program as an operator meets it: flags, settings, exit codes, signals.
 
+mod beginning;
+mod ending;
+mod service;
+
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdout};
-use tokio::time::timeout;
-
-/// More than a busy machine needs; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// The program with nothing in its environment but what is given.
 fn polylogue(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
@@ -100,6 +98,20 @@ fn a_right_configuration_is_said_to_be_right() {
 }
 
 #[test]
+fn the_documents_and_the_flow_are_printed_without_starting() {
+    let openapi: serde_json::Value = serde_json::from_slice(&run(&["openapi"], &[]).stdout).unwrap();
+    assert!(openapi["openapi"].as_str().unwrap().starts_with("3."));
+    let older = run(&["openapi", "--version", "3.0"], &[]);
+    let older: serde_json::Value = serde_json::from_slice(&older.stdout).unwrap();
+    assert!(older["openapi"].as_str().unwrap().starts_with("3.0"));
+    assert!(said(&run(&["openapi", "--asyncapi"], &[])).contains("asyncapi: "));
+    let flow = said(&run(&["graph"], &[]));
+    for step in ["recall", "route", "reply", "remember"] {
+        assert!(flow.contains(step), "{flow}");
+    }
+}
+
+#[test]
 fn a_reader_that_wants_no_more_is_no_error() {
     let mut child = polylogue(&["config", "--reference"], &[]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -129,81 +141,4 @@ async fn healthcheck_tells_the_living_from_the_dead() {
 
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     assert_eq!(code(&check(closed).await.unwrap()), Some(1));
-}
-
-/// A running service and what it logs.
-struct Service {
-    child: Child,
-    /// Until the test stops reading.
-    lines: Option<tokio::io::Lines<BufReader<ChildStdout>>>,
-}
-
-impl Service {
-    fn start(arguments: &[&str]) -> Self {
-        let free = ["--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"];
-        let mut command: tokio::process::Command = polylogue(arguments, &[]).into();
-        command.args(free).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines: Some(lines) }
-    }
-
-    /// Reads log lines up to the one of this event.
-    async fn until(&mut self, event: &str) -> serde_json::Value {
-        let lines = self.lines.as_mut().unwrap();
-        let read = async {
-            while let Some(line) = lines.next_line().await.unwrap() {
-                let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-                if line["event"] == event {
-                    return line;
-                }
-            }
-            panic!("the log ended before {event}");
-        };
-        timeout(PATIENCE, read).await.unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
-    }
-
-    async fn exit_code(&mut self) -> Option<i32> {
-        timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap().code()
-    }
-}
-
-#[tokio::test]
-async fn a_signal_stops_an_idle_service_at_once_and_cleanly() {
-    for signal in ["-TERM", "-INT"] {
-        let mut service = Service::start(&[]);
-        let ready = service.until("application_ready").await;
-        for member in ["time", "level", "message", "service", "version", "replica"] {
-            assert!(ready[member].is_string(), "{member} is missing in {ready}");
-        }
-        service.signal(signal);
-        service.until("application_shutting_down").await;
-        assert!(service.until("shutdown_phase").await["duration_ms"].is_u64());
-        service.until("application_stopped").await;
-        assert_eq!(service.exit_code().await, Some(0));
-    }
-}
-
-#[tokio::test]
-async fn a_second_signal_ends_the_service_at_once() {
-    let mut service = Service::start(&["--set", "server.drain_delay=1h"]);
-    service.until("application_ready").await;
-    service.signal("-TERM");
-    service.until("application_shutting_down").await;
-    service.signal("-TERM");
-    assert_eq!(service.exit_code().await, Some(143));
-}
-
-#[tokio::test]
-async fn a_log_that_nobody_reads_does_not_end_the_service() {
-    let mut service = Service::start(&[]);
-    service.until("application_ready").await;
-    service.lines = None;
-    service.signal("-TERM");
-    assert_eq!(service.exit_code().await, Some(0));
 }
