@@ -13,6 +13,8 @@ mod edge;
 mod flow;
 mod process;
 mod readme;
+mod resume;
 mod simulator;
 mod sockets;
 mod support;
+mod turns;

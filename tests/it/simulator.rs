@@ -377,7 +377,7 @@ async fn a_stop_lets_running_answers_end_and_does_not_wait_for_idle_connections(
 async fn alone_it_ends_at_a_stop_even_with_nobody_asking() {
     let settings = Config::default().simulator;
     let shutdown = Shutdown::new();
-    shutdown.closing().cancel();
+    shutdown.ask();
     let run = polylogue::simulator::run(&settings, shutdown);
     tokio::time::timeout(PATIENCE, run).await.expect("ends at once").unwrap();
 }

@@ -7,6 +7,8 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::documented;
+
 /// One event as it came over the wire.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SseEvent {
@@ -23,13 +25,23 @@ pub struct Sse {
     buffer: String,
     ready: VecDeque<SseEvent>,
     pub comments: usize,
+    /// How long to wait before connecting again, in milliseconds, as the server said it last.
+    pub retry: Option<u64>,
 }
 
 impl Sse {
     pub fn of(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes_stream().boxed();
-        Self { status, headers, body, buffer: String::new(), ready: VecDeque::new(), comments: 0 }
+        Self {
+            status,
+            headers,
+            body,
+            buffer: String::new(),
+            ready: VecDeque::new(),
+            comments: 0,
+            retry: None,
+        }
     }
 
     /// The turn that is streamed.
@@ -43,14 +55,26 @@ impl Sse {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            let bytes =
-                timeout(Duration::from_secs(20), self.body.next()).await.expect("the stream is silent")?;
-            self.buffer.push_str(std::str::from_utf8(&bytes.expect("the stream broke")).unwrap());
-            while let Some(end) = self.buffer.find("\n\n") {
-                let block: String = self.buffer.drain(..end + 2).collect();
-                self.take(&block);
-            }
+            self.read().await?;
         }
+    }
+
+    /// Reads on until this many comments have come.
+    pub async fn until_comments(&mut self, count: usize) {
+        while self.comments < count {
+            self.read().await.expect("the stream has ended");
+        }
+    }
+
+    async fn read(&mut self) -> Option<()> {
+        let bytes =
+            timeout(Duration::from_secs(20), self.body.next()).await.expect("the stream is silent")?;
+        self.buffer.push_str(std::str::from_utf8(&bytes.expect("the stream broke")).unwrap());
+        while let Some(end) = self.buffer.find("\n\n") {
+            let block: String = self.buffer.drain(..end + 2).collect();
+            self.take(&block);
+        }
+        Some(())
     }
 
     fn take(&mut self, block: &str) {
@@ -60,11 +84,13 @@ impl Sse {
                 Some(("id", id)) => event.id = id.to_owned(),
                 Some(("event", name)) => event.name = name.to_owned(),
                 Some(("data", data)) => event.data = serde_json::from_str(data).unwrap(),
+                Some(("retry", wait)) => self.retry = Some(wait.parse().unwrap()),
                 Some(("", _)) => self.comments += 1,
                 _ => {}
             }
         }
         if !event.data.is_null() {
+            documented::event(&event.data);
             self.ready.push_back(event);
         }
     }
