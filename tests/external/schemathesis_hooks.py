@@ -8,7 +8,8 @@ PERSONAS = ["guide", "historian", "skeptic"]
 
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
-    schemas = raw_schema["components"]["schemas"]    schemas["ChatRequest"]["properties"]["personas"]["items"]["enum"] = PERSONAS
+    schemas = raw_schema["components"]["schemas"]
+    schemas["ChatRequest"]["properties"]["personas"]["items"]["enum"] = PERSONAS
     schemas["AddMessage"]["properties"]["persona"]["enum"] = PERSONAS
 
     for path in raw_schema["paths"].values():
