@@ -54,20 +54,16 @@ fn within_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(),
 async fn serve(settings: Effective) -> Result<(), Failure> {
     let replica = ReplicaId::random();
     let (_telemetry, shutdown) = prepare(&settings, replica.as_str())?;
-    until_abandoned(&shutdown, app::serve(settings.config, replica, shutdown.clone())).await
+    tokio::select! {
+        result = Box::pin(app::serve(settings.config, replica, shutdown.clone())) => result,
+        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
+    }
 }
 
 async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
     let (_telemetry, shutdown) = prepare(&settings, "simulator")?;
-    until_abandoned(&shutdown, app::simulate_llm(settings.config.simulator, shutdown.clone())).await
-}
-
-async fn until_abandoned(
-    shutdown: &Shutdown,
-    work: impl Future<Output = Result<(), Failure>>,
-) -> Result<(), Failure> {
     tokio::select! {
-        result = Box::pin(work) => result,
+        result = app::simulate_llm(settings.config.simulator, shutdown.clone()) => result,
         () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
     }
 }
@@ -79,7 +75,6 @@ fn prepare(settings: &Effective, replica: &str) -> Result<(Telemetry, Shutdown),
     for warning in &settings.warnings {
         tracing::warn!(event = "configuration_warning", warning, "the configuration is odd");
     }
-    let shutdown =
-        Shutdown::on_signals().map_err(|error| Failure::Unavailable(format!("signals: {error}")))?;
-    Ok((telemetry, shutdown))
+    let shutdown = Shutdown::on_signals().map_err(|error| Failure::Unavailable(format!("signals: {error}")));
+    Ok((telemetry, shutdown?))
 }

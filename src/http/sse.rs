@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, Span, info, warn};
 
+use super::accept::Wire;
 use super::{Services, wire};
 use crate::chat::{ChatError, Reader};
 use crate::config::Config;
@@ -61,13 +62,20 @@ pub struct Surroundings {
     shutdown: Shutdown,
     keep_alive: Duration,
     patience: Duration,
+    wire: Option<Wire>,
 }
 
 impl Surroundings {
     /// Takes the silence before a comment and the patience with slow readers from the settings.
     pub fn new(config: &Config, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
         let server = &config.server;
-        Self { metrics, shutdown, keep_alive: *server.sse_keep_alive, patience: *server.slow_reader_timeout }
+        let (keep_alive, patience) = (*server.sse_keep_alive, *server.slow_reader_timeout);
+        Self { metrics, shutdown, keep_alive, patience, wire: None }
+    }
+
+    /// The connection below, which may notice a slow reader before the stream does.
+    pub fn over(self, wire: Option<Wire>) -> Self {
+        Self { wire, ..self }
     }
 }
 
@@ -145,6 +153,7 @@ impl<S: Source> Pump<S> {
         info!(event = "stream_opened", turn_id = %turn, request_id = %self.request_id, "stream opened");
 
         let Err(end) = self.serve().await;
+        let end = self.whose_doing(end);
 
         self.cut.store(end == StreamEnd::SlowReader, Ordering::Release);
         sse.closed.inc(&(end,));
@@ -157,6 +166,12 @@ impl<S: Source> Pump<S> {
             duration_ms = opened.elapsed().as_millis() as u64,
             "stream closed"
         );
+    }
+
+    /// A reader that took nothing did not leave: its connection was cut.
+    fn whose_doing(&self, end: StreamEnd) -> StreamEnd {
+        let was_cut = self.around.wire.as_ref().is_some_and(Wire::was_too_slow);
+        if end == StreamEnd::ClientGone && was_cut { StreamEnd::SlowReader } else { end }
     }
 
     async fn serve(&mut self) -> Result<Infallible, StreamEnd> {

@@ -17,4 +17,5 @@ mod resume;
 mod simulator;
 mod sockets;
 mod support;
+mod takeover;
 mod turns;

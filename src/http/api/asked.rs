@@ -7,8 +7,10 @@ use poem::{FromRequest, Request, RequestBody};
 use super::accept::{Form, accepts};
 use super::header::SentHeader;
 use crate::chat::{Caller, ChatError, ChatRequest, IdempotencyKey};
+use crate::http::accept::Wire;
 use crate::http::body::{Checked, invalid, no_services};
 use crate::http::problem::{Fault, Problem};
+use crate::http::sse::Surroundings;
 use crate::http::{Identity, Services, wire};
 use crate::telemetry::metrics::Transport;
 use crate::words::{ErrorCode, Failure, TurnId};
@@ -22,6 +24,8 @@ pub struct Asked {
     pub identity: Identity,
     /// What answers.
     pub services: Services,
+    /// The connection it came by.
+    wire: Option<Wire>,
 }
 
 impl Asked {
@@ -29,7 +33,7 @@ impl Asked {
         accepts(request.headers(), form)?;
         let identity = request.extensions().get::<Identity>().cloned().ok_or_else(no_services)?;
         let services = request.data::<Services>().cloned().ok_or_else(no_services)?;
-        Ok(Self { identity, services })
+        Ok(Self { identity, services, wire: request.data::<Wire>().cloned() })
     }
 
     /// The caller of an operation that starts nothing.
@@ -53,6 +57,11 @@ impl Asked {
             (Some(key), Some(request)) => Ok((self.identity.caller(transport, key), request)),
             _ => Err(checks.problem()),
         }
+    }
+
+    /// What a stream that answers it needs.
+    pub fn surroundings(&self) -> Surroundings {
+        Surroundings::from(&self.services).over(self.wire.clone())
     }
 
     /// Where a turn can be read.

@@ -101,7 +101,7 @@ impl ChatApi {
             // Only a position at the end has nothing to read, and this one is at the beginning.
             return Err(failed(&asked, started, super::asked::internal()));
         };
-        let events = EventStream::open(reader, asked.identity.request_id.clone(), (&asked.services).into());
+        let events = EventStream::open(reader, asked.identity.request_id.clone(), asked.surroundings());
         let (location, id) = (asked.location(started.turn), started.turn.to_string());
         Ok(Streamed::Events(events, location, id, replayed(started)))
     }

@@ -130,7 +130,7 @@ impl TurnsApi {
         let Some(reader) = followed.map_err(Problem::from)? else {
             return Ok(Followed::Ended);
         };
-        let events = EventStream::open(reader, asked.identity.request_id.clone(), (&asked.services).into());
+        let events = EventStream::open(reader, asked.identity.request_id.clone(), asked.surroundings());
         Ok(Followed::Events(events, asked.location(turn), turn.to_string()))
     }
 
