@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = os.environ.get("POLYLOGUE_BINARY", str(ROOT / "target" / "debug" / "polylogue"))
+BINARY = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "polylogue"
 CACHE = ROOT / "tests" / ".cache"
 
 # A start takes well under a second; a loaded machine gets this long.

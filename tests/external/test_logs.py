@@ -21,6 +21,7 @@ def test_nothing_that_is_said_is_in_the_log_even_at_debug():
     said |= asyncio.run(ask_over_a_socket(service))
     assert len(said) > 2, "answers were looked at"
     ends_well(service, said)
+    assert any('"level":"debug"' in line for line in service.lines)
 
 
 def ask_over_http(client):
