@@ -36,9 +36,12 @@ impl IdempotencyKey {
 
 impl TryFrom<&str> for IdempotencyKey {
     type Error = Invalid;
-    /// Takes the key with or without the quotes that structured fields want.
+    /// Takes the key with or without the quotes that structured fields want; one quote alone is none.
     fn try_from(text: &str) -> Result<Self, Invalid> {
-        let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        let bare = match text.strip_prefix('"') {
+            Some(quoted) => quoted.strip_suffix('"').unwrap_or_default(),
+            None => text,
+        };
         let right = (1..=255).contains(&bare.len()) && bare.bytes().all(|b| b.is_ascii_graphic());
         right.then(|| Self(bare.to_owned())).ok_or(Invalid("must have 1 to 255 visible ASCII characters"))
     }

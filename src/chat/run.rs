@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, error, info, info_span};
 
 use super::flow::{Flow, FlowError};
@@ -15,7 +15,7 @@ use crate::graph::{Checkpoint, Checkpointer, GraphError, Start};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Label as _, Metrics, TurnOutcome};
-use crate::turnlog::{Finished, Flushed, Live};
+use crate::turnlog::{Finished, Flushed};
 use crate::words::{CancelReason, ErrorCode, EventBody, Failure, ReplyStatus, Usage};
 
 /// A turn that is past its deadline gets this long to end by itself (its model calls end at the deadline) before it is
@@ -121,7 +121,7 @@ impl Runner {
         let alone = async {
             match self.on_disconnect {
                 OnDisconnect::Continue => std::future::pending().await,
-                OnDisconnect::Cancel => left_alone(&task.live).await,
+                OnDisconnect::Cancel => task.live.abandoned_for(ALONE).await,
             }
         };
         tokio::select! {
@@ -159,17 +159,6 @@ impl Runner {
             code,
             "turn finished"
         );
-    }
-}
-
-/// Waits until the turn had a reader, lost the last one, and stayed without.
-async fn left_alone(live: &Live) {
-    loop {
-        live.last_reader_left().await;
-        sleep(ALONE).await;
-        if live.readers() == 0 {
-            return;
-        }
     }
 }
 

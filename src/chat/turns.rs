@@ -61,11 +61,11 @@ impl Chat {
     }
 
     async fn accept(&self, caller: &Caller, request: ChatRequest) -> Result<Started, ChatError> {
-        if self.shutdown.closing().is_cancelled() {
-            return Err(ChatError::Draining);
-        }
         self.check_personas(caller, &request)?;
-        let place = self.live.try_reserve()?;
+        let place = match self.room() {
+            Ok(place) => place,
+            Err(refusal) => return self.begun_before(caller, &request).await?.ok_or(refusal),
+        };
         let conversation = request.conversation_id.clone().unwrap_or_else(ConversationId::random);
         for _ in 0..INTERRUPTS {
             let new = self.new_turn(caller, &request, &conversation).await?;
@@ -80,6 +80,28 @@ impl Chat {
             }
         }
         Err(ChatError::Overloaded)
+    }
+
+    /// Room for one more turn on this replica.
+    fn room(&self) -> Result<Place, ChatError> {
+        if self.shutdown.closing().is_cancelled() {
+            return Err(ChatError::Draining);
+        }
+        Ok(self.live.try_reserve()?)
+    }
+
+    /// The turn that the same idempotency key began: finding it again needs no room.
+    async fn begun_before(
+        &self,
+        caller: &Caller,
+        request: &ChatRequest,
+    ) -> Result<Option<Started>, ChatError> {
+        let Some(idempotency) = idempotency(caller, request) else { return Ok(None) };
+        match self.log.find(&idempotency).await? {
+            Some(Accepted::Same(turn)) => Ok(Some(Started { turn, replayed: true })),
+            Some(Accepted::OtherBody) => Err(ChatError::IdempotencyKeyReused),
+            Some(Accepted::Ok(_) | Accepted::Busy(_)) | None => Ok(None),
+        }
     }
 
     fn check_personas(&self, caller: &Caller, request: &ChatRequest) -> Result<(), ChatError> {
@@ -130,10 +152,7 @@ impl Chat {
             owner: self.replica.clone(),
             deadline: Timestamp::from_millis(deadline),
             first: Arc::new(Event::new(FIRST, turn, body)),
-            idempotency: caller
-                .idempotency_key
-                .as_ref()
-                .map(|key| idempotency(caller, key.as_str(), request)),
+            idempotency: idempotency(caller, request),
             request: raw.into(),
         })
     }
@@ -233,14 +252,15 @@ impl Chat {
 }
 
 /// The key is the principal's own; the body counts as it was understood, not as it was spelled.
-fn idempotency(caller: &Caller, key: &str, request: &ChatRequest) -> Idempotency {
+fn idempotency(caller: &Caller, request: &ChatRequest) -> Option<Idempotency> {
+    let key = caller.idempotency_key.as_ref()?.as_str();
     let principal = caller.principal.to_string();
     let mut hash = Sha256::new();
     hash.update((principal.len() as u64).to_be_bytes());
     hash.update(principal);
     hash.update(key);
     let body = serde_json::to_vec(request).unwrap_or_default();
-    Idempotency { key: hash.finalize().into(), body: Sha256::digest(body).into() }
+    Some(Idempotency { key: hash.finalize().into(), body: Sha256::digest(body).into() })
 }
 
 fn refusal(error: &ChatError) -> Option<TurnRefusal> {

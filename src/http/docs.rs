@@ -18,6 +18,8 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
 /// behind any path prefix.
 const INLINE: &str = "spec: spec,";
 const BY_ADDRESS: &str = "url: 'openapi.json',";
+/// Keeps browsers from asking for an icon, which would be a 404.
+const NO_ICON: &str = "<head><link rel=\"icon\" href=\"data:,\">";
 
 /// The documents as they are served, byte for byte.
 #[derive(Clone, Debug)]
@@ -91,7 +93,8 @@ impl Document {
 }
 
 fn page() -> String {
-    OpenApiService::new((), "Polylogue", VERSION).swagger_ui_html().replacen(INLINE, BY_ADDRESS, 1)
+    let page = OpenApiService::new((), "Polylogue", VERSION).swagger_ui_html();
+    page.replacen(INLINE, BY_ADDRESS, 1).replacen("<head>", NO_ICON, 1)
 }
 
 #[cfg(test)]
@@ -102,6 +105,7 @@ mod tests {
     fn the_page_reads_the_document_beside_it_and_nothing_from_elsewhere() {
         let page = page();
         assert!(page.contains(BY_ADDRESS) && !page.contains(INLINE));
+        assert!(page.contains(NO_ICON));
         assert!(!page.contains("src=\"http") && !page.contains("href=\"http"));
     }
 

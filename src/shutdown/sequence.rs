@@ -32,7 +32,7 @@ impl From<&config::Server> for Timing {
 /// Leads a [`Shutdown`] through its signals. Each phase is logged with its duration (`shutdown_phase`), and each ends
 /// as soon as its work is done: an idle process stops at once.
 ///
-/// ```ignore
+/// ```text
 /// let stop = Sequence::asked(shutdown, (&config.server).into()).await;
 /// stop.draining().await;
 /// let closing = stop.closing();

@@ -62,14 +62,15 @@ impl Simulator {
 /// How long answers may take to end after a stop; a stalled one never does.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Runs a simulator alone, where the settings say, until somebody asks for its end and its answers have ended, or 5 s
-/// later.
+/// Runs a simulator alone, where the settings say, until it is asked to stop and its answers have ended, or 5 s later.
 pub async fn run(settings: &config::Simulator, shutdown: Shutdown) -> io::Result<()> {
     let listener = TcpListener::bind(settings.listen).await?;
     let simulator = Simulator::start(Settings::from(settings), listener, &shutdown)?;
     info!(event = "simulator_started", base_url = simulator.base_url(), "simulator listening");
-    shutdown.asked().cancelled().await;
-    shutdown.closing().cancel();
+    tokio::select! {
+        () = shutdown.asked().cancelled() => shutdown.closing().cancel(),
+        () = shutdown.closing().cancelled() => {}
+    }
     if tokio::time::timeout(GRACE, shutdown.ended()).await.is_err() {
         shutdown.hard().cancel();
         shutdown.ended().await;

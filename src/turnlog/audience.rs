@@ -1,8 +1,10 @@
 //! Who reads a turn on its owner.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::live::Live;
 
@@ -22,10 +24,16 @@ impl Audience {
         self.0.borrow().readers
     }
 
-    pub(super) async fn abandoned(&self) {
+    /// Waits until the last reader left by itself and, for so long after that, nobody came or went.
+    pub(super) async fn abandoned_for(&self, long: Duration) {
         let mut heads = self.0.subscribe();
-        // It can only fail when the sender is gone, and that is borrowed here.
-        let _ = heads.wait_for(|heads| heads.abandoned).await;
+        loop {
+            // Both can only fail when the sender is gone, and that is borrowed here.
+            let _ = heads.wait_for(|heads| heads.abandoned).await;
+            if timeout(long, heads.changed()).await.is_err() {
+                return;
+            }
+        }
     }
 
     fn came(&self) {

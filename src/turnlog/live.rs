@@ -1,6 +1,7 @@
 //! The owner's side of a running turn.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -177,9 +178,9 @@ impl Live {
         self.audience.readers()
     }
 
-    /// Waits until a reader that left by itself leaves no other behind.
-    pub async fn last_reader_left(&self) {
-        self.audience.abandoned().await;
+    /// Waits until nobody has read for so long, since the last reader left by itself.
+    pub async fn abandoned_for(&self, long: Duration) {
+        self.audience.abandoned_for(long).await;
     }
 
     fn take_in(&self, body: EventBody, then: Phase) -> Result<EventId, PushError> {

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 
 use super::fold::{end_of, unfinished};
 use super::shelf::{Kept, Shelf};
-use super::{Accepted, Appended, Claim, LogPage, LogUnavailable, NewTurn, Record, TakenOver, TurnLog};
+use super::{
+    Accepted, Appended, Claim, Idempotency, LogPage, LogUnavailable, NewTurn, Record, TakenOver, TurnLog,
+};
 use crate::config;
 use crate::words::{
     CancelReason, ConversationId, Event, EventBody, EventId, ReplicaId, ResetReason, Timestamp, TurnId,
@@ -88,8 +90,8 @@ impl TurnLog for LocalTurnLog {
         if shelf.turn(turn.turn).is_some_and(|kept| is_owner(&kept.record, &turn.claim())) {
             return Ok(Accepted::Ok(turn.claim()));
         }
-        if let Some((known, same_body)) = turn.idempotency.as_ref().and_then(|key| shelf.by_key(key)) {
-            return Ok(if same_body { Accepted::Same(known) } else { Accepted::OtherBody });
+        if let Some(known) = turn.idempotency.as_ref().and_then(|key| shelf.by_key(key)) {
+            return Ok(known);
         }
         if let Some(kept) = shelf.current(&turn.conversation)
             && !kept.record.status.is_terminal()
@@ -99,6 +101,10 @@ impl TurnLog for LocalTurnLog {
         let life = *self.settings.deadline + self.retention();
         shelf.put(&turn, life);
         Ok(Accepted::Ok(turn.claim()))
+    }
+
+    async fn find(&self, idempotency: &Idempotency) -> Result<Option<Accepted>, LogUnavailable> {
+        Ok(self.shelf().by_key(idempotency))
     }
 
     async fn append(

@@ -202,6 +202,9 @@ pub trait TurnLog: Send + Sync + 'static {
     /// same owner once more (an answer got lost) is answered as before.
     async fn accept(&self, turn: NewTurn) -> Result<Accepted, LogUnavailable>;
 
+    /// What an idempotency key stands for ([`Accepted::Same`] or [`Accepted::OtherBody`]), without beginning anything.
+    async fn find(&self, idempotency: &Idempotency) -> Result<Option<Accepted>, LogUnavailable>;
+
     /// Writes a batch that follows `previous`. An empty batch asks: still mine? cancelled?
     async fn append(
         &self,

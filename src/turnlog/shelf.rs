@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Idempotency, LogPage, NewTurn, Record};
+use super::{Accepted, Idempotency, LogPage, NewTurn, Record};
 use crate::words::{ConversationId, Event, EventId, TurnId};
 
 /// Above this, ended turns are forgotten before their time, oldest first: what a busy replica spends on turns nobody may
@@ -78,10 +78,10 @@ impl Shelf {
         self.current.get(conversation).and_then(|turn| self.turn(*turn))
     }
 
-    /// The turn an idempotency key stands for, and whether the body is the same too.
-    pub(super) fn by_key(&self, idempotency: &Idempotency) -> Option<(TurnId, bool)> {
-        let key = self.keys.get(&idempotency.key)?;
-        self.turn(key.turn).map(|_| (key.turn, key.body == idempotency.body))
+    /// What an idempotency key stands for.
+    pub(super) fn by_key(&self, idempotency: &Idempotency) -> Option<Accepted> {
+        let key = self.keys.get(&idempotency.key).filter(|key| self.turn(key.turn).is_some())?;
+        Some(if key.body == idempotency.body { Accepted::Same(key.turn) } else { Accepted::OtherBody })
     }
 
     pub(super) fn running(&self) -> impl Iterator<Item = &Record> {

@@ -18,3 +18,4 @@ mod simulator;
 mod sockets;
 mod support;
 mod takeover;
+mod turns;

@@ -262,7 +262,9 @@ pub struct IdempotencyKey;
 shape!(
     IdempotencyKey,
     MetaSchema {
-        pattern: Some(r#"^([!#-~][!-~]{0,254}|"|"[!-~]{0,253}[!#-~]|"[!-~]{1,255}")$"#.into()),
+        min_length: Some(1),
+        max_length: Some(257),
+        pattern: Some(r#"^("[!-~]{1,255}"|[!#-~][!-~]{0,254})$"#.to_owned()),
         ..MetaSchema::new("string")
     }
 );

@@ -18,7 +18,7 @@ function open() {
 
 const first = open();
 if ((await first.next()).type !== "hello") throw new Error("no hello");
-first.socket.send(JSON.stringify({ type: "chat", ref: "one", message: "tell me a story", personas: ["guide"] }));
+first.socket.send(JSON.stringify({ type: "chat", ref: "node-1", message: "tell me a story", personas: ["guide"] }));
 const seen = [];
 do seen.push(await first.next()); while (seen.filter((event) => event.type === "reply.delta").length < 5);
 first.socket.terminate();
@@ -26,7 +26,7 @@ first.socket.terminate();
 const second = open();
 await second.next();
 const { turn_id, id } = seen.at(-1);
-second.socket.send(JSON.stringify({ type: "resume", ref: "two", turn_id, after: id }));
+second.socket.send(JSON.stringify({ type: "resume", ref: "node-2", turn_id, after: id }));
 do seen.push(await second.next()); while (!seen.at(-1).type.startsWith("turn."));
 second.socket.close();
 

@@ -1,6 +1,8 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+use super::documented;
+
 /// An answer, read to its end.
 #[derive(Debug)]
 pub struct Answer {
@@ -15,6 +17,7 @@ impl Answer {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        documented::answer(&headers, &body);
         Self { status, headers, body }
     }
 

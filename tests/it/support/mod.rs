@@ -1,6 +1,7 @@
 //! The service, started in the test, and clients for it.
 
 mod client;
+mod documented;
 mod http;
 mod socket;
 mod sse;
@@ -47,6 +48,13 @@ impl TestApp {
         let model = app.simulator().expect("the simulator is in use").clone();
         let caller = Client::of(&app.listen().to_string());
         Self { app, caller, model }
+    }
+
+    /// The value of a series, as `/metrics` shows it without the prefix; 0 if it is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.app.services().metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix("polylogue_")?.strip_prefix(series));
+        line.map_or(0.0, |value| value.trim().parse().unwrap())
     }
 }
 

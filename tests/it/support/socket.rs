@@ -9,6 +9,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::documented;
+
 /// A client of the socket protocol.
 pub struct Socket {
     pub inner: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -38,7 +40,9 @@ impl Socket {
             let message =
                 timeout(Duration::from_secs(20), self.inner.next()).await.expect("the socket is silent");
             match message {
-                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Text(text))) => {
+                    return Ok(documented::frame(serde_json::from_str(&text).unwrap()));
+                }
                 Some(Ok(Message::Close(frame))) => return Err(frame),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),

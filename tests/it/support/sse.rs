@@ -7,6 +7,8 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::documented;
+
 /// One event as it came over the wire.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SseEvent {
@@ -83,6 +85,7 @@ impl Sse {
             }
         }
         if !event.data.is_null() {
+            documented::event(&event.data);
             self.ready.push_back(event);
         }
     }

@@ -43,6 +43,9 @@ pub async fn the_same_key_finds_the_same_turn_and_refuses_another_body(log: Log)
         turn.idempotency = key;
         log.accept(turn)
     };
+    assert_eq!(log.find(&key(1, 1).unwrap()).await.unwrap(), Some(Accepted::Same(first.turn)));
+    assert_eq!(log.find(&key(1, 2).unwrap()).await.unwrap(), Some(Accepted::OtherBody));
+    assert_eq!(log.find(&key(2, 1).unwrap()).await.unwrap(), None);
     // The key is looked at before the conversation is found busy.
     assert_eq!(again("c", key(1, 1)).await.unwrap(), Accepted::Same(first.turn));
     assert_eq!(again("c", key(1, 2)).await.unwrap(), Accepted::OtherBody);

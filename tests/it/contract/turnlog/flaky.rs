@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use polylogue::turnlog::{
-    Accepted, Appended, Claim, LocalTurnLog, LogPage, LogUnavailable, NewTurn, TakenOver, TurnLog,
+    Accepted, Appended, Claim, Idempotency, LocalTurnLog, LogPage, LogUnavailable, NewTurn, TakenOver,
+    TurnLog,
 };
 use polylogue::words::{CancelReason, ConversationId, Event, EventId, ReplicaId, TurnId, TurnStatus};
 use tokio::sync::watch;
@@ -96,6 +97,11 @@ impl TurnLog for FlakyLog {
     async fn accept(&self, turn: NewTurn) -> Result<Accepted, LogUnavailable> {
         self.reachable()?;
         self.inner.accept(turn).await
+    }
+
+    async fn find(&self, idempotency: &Idempotency) -> Result<Option<Accepted>, LogUnavailable> {
+        self.reachable()?;
+        self.inner.find(idempotency).await
     }
 
     async fn append(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use polylogue::turnlog::{Finished, Flushed, Loss, PushError, TurnLog};
 use polylogue::words::{CancelReason, EventId, TurnStatus};
+use tokio::time::{Instant, timeout};
 
 use super::flaky::{FlakyLog, Mood};
 use super::stage::*;
@@ -112,7 +113,7 @@ async fn a_cancel_from_elsewhere_reaches_a_silent_owner_within_a_second() {
 
     log.cancel(live.turn(), CancelReason::Deleted).await.unwrap();
 
-    tokio::time::timeout(Duration::from_millis(1001), cancel.cancelled()).await.unwrap();
+    timeout(Duration::from_millis(1001), cancel.cancelled()).await.unwrap();
     assert_eq!((live.cancel_reason(), live.loss()), (Some(CancelReason::Deleted), None));
     live.cancel(CancelReason::Requested);
     assert_eq!(live.cancel_reason(), Some(CancelReason::Deleted));
@@ -199,16 +200,35 @@ async fn a_turn_notices_when_its_last_reader_leaves_by_itself() {
     let log = shared_log();
     let a = Replica::new("a", &log);
     let (live, _) = a.start("c").await;
-    assert_eq!(live.last_reader_left().now_or_never(), None, "nobody has come yet");
+    let long = Duration::from_secs(5);
+    let is_left = async || timeout(long * 2, live.abandoned_for(long)).await.is_ok();
+    assert!(!is_left().await, "nobody has come yet");
 
     let one = a.open(live.turn(), EventId::START).await;
     let two = a.open(live.turn(), EventId::START).await;
     assert_eq!(live.readers(), 2);
     drop(one);
-    assert_eq!(live.last_reader_left().now_or_never(), None, "one is still here");
+    assert!(!is_left().await, "one is still here");
     two.dismiss();
-    assert_eq!((live.readers(), live.last_reader_left().now_or_never()), (0, None), "sent away");
+    assert_eq!((live.readers(), is_left().await), (0, false), "sent away");
 
     drop(a.open(live.turn(), EventId::START).await);
-    live.last_reader_left().await;
+    assert!(is_left().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_is_alone_only_when_nobody_came_for_a_while() {
+    let log = shared_log();
+    let a = Replica::new("a", &log);
+    let (live, _) = a.start("c").await;
+    drop(a.open(live.turn(), EventId::START).await);
+    let began = Instant::now();
+    let visit = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        drop(a.open(live.turn(), EventId::START).await);
+    };
+
+    tokio::join!(live.abandoned_for(Duration::from_secs(5)), visit);
+
+    assert_eq!(began.elapsed().as_secs(), 8);
 }
