@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use polylogue::telemetry::metrics::StreamEnd;
 
-use super::{Door, Reader, ask, data};
+use super::{Door, Reader, all_speak, ask, data};
 use crate::support::{TestApp, eventually, says, span};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -15,6 +15,7 @@ async fn hundreds_of_readers_see_the_same_turn() {
     );
     let turn = app.start_turn(ask(&personas)).await;
     let doors = (0..300).map(|n| if n % 10 == 0 { Door::Socket } else { Door::Header });
+    all_speak(&app, &turn).await;
     let readers = join_all(doors.map(|door| Reader::open(&app, door, &turn, "0-0"))).await;
 
     app.model.go_on();

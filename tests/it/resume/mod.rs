@@ -7,7 +7,7 @@ mod slow;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Socket, SseEvent};
+use crate::support::{Client, Socket, SseEvent, eventually};
 
 /// The ways to ask for what follows an event.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,16 @@ impl Reader {
             }
         }
     }
+}
+
+/// Waits until every persona of the turn has said something, so that a model told to go on has begun.
+async fn all_speak(client: &Client, turn: &str) {
+    let speaks = |reply: &Value| reply["content"].as_str().is_some_and(|content| !content.is_empty());
+    eventually("everybody has said something", async || {
+        let turn = client.get(&format!("/api/v1/turns/{turn}")).await.body;
+        turn["replies"].as_array().is_some_and(|replies| !replies.is_empty() && replies.iter().all(speaks))
+    })
+    .await;
 }
 
 fn resume(turn: &str, after: &str) -> Value {

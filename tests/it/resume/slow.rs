@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
-use super::{ask, data, id};
+use super::{all_speak, ask, data, id};
 use crate::support::{TestApp, eventually, says, span};
 
 /// Well above what the whole turn takes, so that a turn which waits for its reader is seen to.
@@ -51,6 +51,7 @@ async fn a_reader_that_takes_nothing_is_cut_off_and_resumes_while_the_turn_runs_
     let sse = &app.app.services().metrics.sse;
     eventually("the slow reader follows", async || sse.open.get(&()) == 1).await;
 
+    all_speak(&app, &turn).await;
     let began = Instant::now();
     app.model.go_on();
     let turns = &app.app.services().metrics.turns;
