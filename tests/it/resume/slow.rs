@@ -51,6 +51,8 @@ async fn a_reader_that_takes_nothing_is_cut_off_and_resumes_while_the_turn_runs_
     let sse = &app.app.services().metrics.sse;
     eventually("the slow reader follows", async || sse.open.get(&()) == 1).await;
 
+    eventually("all personas are being answered", async || app.model.stats().in_flight == 3).await;
+
     let began = Instant::now();
     app.model.go_on();
     let turns = &app.app.services().metrics.turns;
