@@ -124,9 +124,11 @@ impl Controls {
         let fails = Dice::new(settings.seed.wrapping_add(number), ["error"]).chance(settings.error_rate);
         let rule = settings.apply_rule(request.texts());
         let settings = Settings { rules: Vec::new(), ..*settings };
+        // Before anybody can see that it is in flight: who then says go on means this one too.
+        let go_on = self.shared.go_on.subscribe();
         drop(state);
         let in_flight = InFlight { controls: self.clone(), ended: false, refused: false };
-        Begun { number, settings, rule, fails, in_flight, go_on: self.shared.go_on.subscribe() }
+        Begun { number, settings, rule, fails, in_flight, go_on }
     }
 
     /// Counts a connection until the guard is dropped.
