@@ -54,18 +54,14 @@ fn within_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(),
 async fn serve(settings: Effective) -> Result<(), Failure> {
     let replica = ReplicaId::random();
     let (_telemetry, shutdown) = prepare(&settings, replica.as_str())?;
-    tokio::select! {
-        result = Box::pin(app::serve(settings.config, replica, shutdown.clone())) => result,
-        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
-    }
+    let served = shutdown.unless_abandoned(app::serve(settings.config, replica, shutdown.clone()));
+    Box::pin(served).await.unwrap_or(Err(Failure::Abandoned))
 }
 
 async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
     let (_telemetry, shutdown) = prepare(&settings, "simulator")?;
-    tokio::select! {
-        result = app::simulate_llm(settings.config.simulator, shutdown.clone()) => result,
-        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
-    }
+    let served = shutdown.unless_abandoned(app::simulate_llm(settings.config.simulator, shutdown.clone()));
+    Box::pin(served).await.unwrap_or(Err(Failure::Abandoned))
 }
 
 fn prepare(settings: &Effective, replica: &str) -> Result<(Telemetry, Shutdown), Failure> {
@@ -75,6 +71,7 @@ fn prepare(settings: &Effective, replica: &str) -> Result<(Telemetry, Shutdown),
     for warning in &settings.warnings {
         tracing::warn!(event = "configuration_warning", warning, "the configuration is odd");
     }
-    let shutdown = Shutdown::on_signals().map_err(|error| Failure::Unavailable(format!("signals: {error}")));
-    Ok((telemetry, shutdown?))
+    let shutdown =
+        Shutdown::on_signals().map_err(|error| Failure::Unavailable(format!("signals: {error}")))?;
+    Ok((telemetry, shutdown))
 }

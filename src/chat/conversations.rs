@@ -1,5 +1,9 @@
 //! What was said, for those who want to read, add to or forget it.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::turns::CANCEL_WAIT;
 use super::{AddMessage, Caller, Chat, ChatError, ConversationView, MessageOrder, MessagePage, PageQuery};
 use crate::words::{
@@ -62,7 +66,13 @@ impl Chat {
         if let Some(turn) = self.running(id).await? {
             self.end_and_wait(turn, CancelReason::Deleted, CANCEL_WAIT).await?;
         }
-        self.memory.clear(id, MessageId(above(None))).await?;
+        let newest =
+            self.memory.history(id).await?.and_then(|history| history.messages.last().map(|said| said.id));
+        let mark = above(newest);
+        self.memory.clear(id, MessageId(mark)).await?;
+        // What is said next is made by the clock, and only what is above the mark is remembered.
+        let ahead = (mark.timestamp_ms() + 1).saturating_sub(Timestamp::now().as_millis());
+        sleep(Duration::from_millis(ahead).min(CANCEL_WAIT)).await;
         Ok(())
     }
 

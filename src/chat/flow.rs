@@ -14,6 +14,7 @@ use crate::graph::{BuildError, Context, Graph, Node};
 use crate::llm::ChatModel;
 use crate::memory::{Memory, Written};
 use crate::telemetry::metrics::Metrics;
+use crate::turnlog::PushError;
 use crate::words::{EventBody, PersonaId};
 
 /// One persona's place in the turn: what a branch of `reply` works on.
@@ -28,6 +29,18 @@ pub enum FlowError {
     /// The turn's log is another's now, or has ended.
     #[error("the turn is no longer ours")]
     Lost,
+    /// There is no room in the turn's log for what must be said before anybody answers.
+    #[error("the turn's log is full")]
+    Full,
+}
+
+impl From<PushError> for FlowError {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Full(_) => Self::Full,
+            PushError::Over => Self::Lost,
+        }
+    }
 }
 
 /// What the nodes work with.
@@ -116,9 +129,7 @@ impl Node<TurnState, FlowError> for Route {
             () = task.stop.cancelled() => return Ok(Update::Nothing),
         };
         drop(working);
-        task.live
-            .push(EventBody::RoutingDecided { routing: routing.clone() })
-            .map_err(|_| FlowError::Lost)?;
+        task.live.push(EventBody::RoutingDecided { routing: routing.clone() })?;
         Ok(Update::Routed(routing))
     }
 }

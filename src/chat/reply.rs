@@ -13,7 +13,6 @@ use super::state::{Stop, Task, TurnState, Update};
 use crate::graph::{Branch, Context};
 use crate::llm::{ChatModel, Chunk, Ending, LlmError, ModelRequest};
 use crate::telemetry::metrics::{Metrics, Name, ReplyOutcome};
-use crate::turnlog::PushError;
 use crate::words::{ErrorCode, EventBody, Failure, PersonaId, Reply, ReplyStatus};
 
 /// The node that lets one chosen persona speak.
@@ -55,15 +54,14 @@ impl Speak {
         if task.stop.is_cancelled() {
             return Ok(Update::Nothing);
         }
-        task.live.push(EventBody::ReplyStarted { persona: id.clone() }).map_err(|_| FlowError::Lost)?;
         let mut content = String::new();
-        let end = match self.personas.find(id) {
-            Some(persona) => self.listen(state, persona, &mut content).await?,
-            None => End::Failed(Failure::new(ErrorCode::PersonaNotFound, "This persona no longer exists.")),
+        let end = match say(task, EventBody::ReplyStarted { persona: id.clone() })? {
+            Some(end) => end,
+            None => self.listen(state, id, &mut content).await?,
         };
         let reply = finished(state, place, id, content, end);
         self.metrics.turns.replies.inc(&(Name::from(id.as_str()), outcome(reply.status)));
-        task.live.push(event_of(&reply)).map_err(|_| FlowError::Lost)?;
+        task.live.push(event_of(&reply))?;
         Ok(Update::Replied(reply))
     }
 
@@ -71,10 +69,14 @@ impl Speak {
     async fn listen(
         &self,
         state: &TurnState,
-        persona: &Persona,
+        id: &PersonaId,
         content: &mut String,
     ) -> Result<End, FlowError> {
         let task = &state.task;
+        let Some(persona) = self.personas.find(id) else {
+            let gone = Failure::new(ErrorCode::PersonaNotFound, "This persona no longer exists.");
+            return Ok(End::Failed(gone));
+        };
         let _working = task.clock.start();
         let request = self.request(state, persona);
         let mut stream = tokio::select! {
@@ -92,30 +94,14 @@ impl Speak {
             match chunk {
                 Ok(Chunk::Text(text)) => {
                     content.push_str(&text);
-                    if let Some(end) = self.pass_on(task, persona, text)? {
+                    if let Some(end) = say(task, EventBody::ReplyDelta { persona: id.clone(), text })? {
                         return Ok(end);
                     }
+                    task.spoke(&self.metrics);
                 }
                 Ok(Chunk::End(ending)) => return Ok(End::Completed(ending)),
                 Err(error) => return Ok(failed(task, &error)),
             }
-        }
-    }
-
-    /// Logs one piece of text; ends the reply where the turn's log is full.
-    fn pass_on(&self, task: &Task, persona: &Persona, text: String) -> Result<Option<End>, FlowError> {
-        let delta = EventBody::ReplyDelta { persona: persona.id.clone(), text };
-        match task.live.push(delta) {
-            Ok(_) => {
-                task.spoke(&self.metrics);
-                Ok(None)
-            }
-            Err(PushError::Full(_)) => {
-                let failure =
-                    Failure::new(ErrorCode::ModelFailed, "The answers are larger than a turn may be.");
-                Ok(Some(End::Failed(failure)))
-            }
-            Err(PushError::Over) => Err(FlowError::Lost),
         }
     }
 
@@ -132,6 +118,20 @@ impl Speak {
             cause: task.cause,
         }
     }
+}
+
+/// Logs what begins or continues a reply; ends the reply where the turn's log is full.
+fn say(task: &Task, event: EventBody) -> Result<Option<End>, FlowError> {
+    match task.live.push(event).map_err(FlowError::from) {
+        Ok(_) => Ok(None),
+        Err(FlowError::Full) => Ok(Some(End::Failed(too_large()))),
+        Err(lost @ FlowError::Lost) => Err(lost),
+    }
+}
+
+/// What is told where a turn's log has no room for more.
+pub(super) fn too_large() -> Failure {
+    Failure::new(ErrorCode::ModelFailed, "The answers are larger than a turn may be.")
 }
 
 fn failed(task: &Task, error: &LlmError) -> End {

@@ -1,6 +1,7 @@
 //! Running a turn to its end, whoever started it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, error, info, info_span};
 
 use super::flow::{Flow, FlowError};
+use super::reply::too_large;
 use super::state::{Step, Stop, Task, TurnState};
 use crate::config::OnDisconnect;
 use crate::graph::{Checkpoint, Checkpointer, GraphError, Start};
@@ -30,6 +32,8 @@ pub struct Runner {
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     on_disconnect: OnDisconnect,
+    /// Whether another replica was alive when this one last looked.
+    others: AtomicBool,
 }
 
 /// A turn's checkpoint is the fold of its log: saving means that everything logged so far is durable.
@@ -48,7 +52,12 @@ impl Checkpointer<TurnState, Step, FlowError> for LogCheckpoints {
 impl Runner {
     /// Runs turns by this flow.
     pub fn new(flow: Flow, metrics: Arc<Metrics>, shutdown: Shutdown, on_disconnect: OnDisconnect) -> Self {
-        Self { flow, metrics, shutdown, on_disconnect }
+        Self { flow, metrics, shutdown, on_disconnect, others: AtomicBool::new(false) }
+    }
+
+    /// Notes whether there is another replica that could go on with this one's turns.
+    pub fn note_others(&self, alive: bool) {
+        self.others.store(alive, Ordering::Relaxed);
     }
 
     /// The flow as a Mermaid diagram.
@@ -100,6 +109,9 @@ impl Runner {
                 GraphError::Node { source: FlowError::Lost, .. }
                 | GraphError::Checkpoint { source: FlowError::Lost, .. },
             )) => None,
+            Ok(Err(GraphError::Node { source: FlowError::Full, .. })) => {
+                Some(EventBody::TurnFailed { error: too_large() })
+            }
             Ok(Err(error)) => {
                 error!(error = %Chain(&error), "the flow of a turn is wrong");
                 Some(failed(ErrorCode::Internal, "The log of the server knows more."))
@@ -117,10 +129,20 @@ impl Runner {
             }
         };
         tokio::select! {
-            () = self.shutdown.overdue().cancelled() => task.drain(),
+            () = self.shutdown.overdue().cancelled() => self.leave(task).await,
             () = alone => task.live.cancel(CancelReason::Disconnect),
         }
         std::future::pending().await
+    }
+
+    /// The replica stops before the turn has ended: another one goes on with it, or where there is none it ends.
+    async fn leave(&self, task: &Task) {
+        if self.others.load(Ordering::Relaxed) {
+            // Lost to another either way; its readers go on wherever they connect next.
+            let _ = task.live.release().await;
+        } else {
+            task.drain();
+        }
     }
 
     fn count(&self, task: &Task, terminal: &EventBody, started: Instant) {

@@ -43,6 +43,7 @@ impl Chat {
             Err(error) => return warn!(error = %error, "no sign of life could be given"),
         };
         self.metrics.leases.replicas.set(&(), fleet.alive.len() as i64);
+        self.runner.note_others(fleet.alive.len() > 1);
         if !self.shutdown.draining().is_cancelled() {
             self.take_over_from(fleet).await;
         }

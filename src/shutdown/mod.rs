@@ -70,6 +70,14 @@ impl Shutdown {
         &self.hard
     }
 
+    /// Does `work` to its end, or to the moment when somebody asks a second time: then it is dropped.
+    pub async fn unless_abandoned<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.abandoned.cancelled() => None,
+        }
+    }
+
     /// Runs `task` where the stop waits for it.
     pub fn spawn<F>(&self, task: F)
     where

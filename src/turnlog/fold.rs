@@ -123,10 +123,14 @@ impl Fold {
             }
             EventBody::TurnCompleted { usage } => self.ended(event, TurnStatus::Completed, *usage),
             EventBody::TurnFailed { error } => {
+                for reply in self.unfinished() {
+                    (reply.status, reply.error) = (ReplyStatus::Failed, Some(error.clone()));
+                }
                 self.turn.error = Some(error.clone());
                 self.ended(event, TurnStatus::Failed, None);
             }
             EventBody::TurnCancelled { reason } => {
+                self.unfinished().for_each(|reply| reply.status = ReplyStatus::Cancelled);
                 self.turn.cancel_reason = Some(*reason);
                 self.ended(event, TurnStatus::Cancelled, None);
             }
@@ -142,6 +146,11 @@ impl Fold {
         self.turn.status = status;
         self.turn.ended_at = Some(event.time);
         self.turn.usage = usage.or_else(|| Usage::sum(self.turn.replies.iter().filter_map(|r| r.usage)));
+    }
+
+    /// The replies that have not ended. One that was never begun, or whose end nobody wrote, ends with its turn.
+    fn unfinished(&mut self) -> impl Iterator<Item = &mut Reply> {
+        self.turn.replies.iter_mut().filter(|reply| !reply.status.is_terminal())
     }
 
     fn reply(&mut self, persona: &PersonaId) -> &mut Reply {

@@ -3,6 +3,7 @@
 mod client;
 mod documented;
 mod http;
+mod scratch;
 mod socket;
 mod sse;
 
@@ -19,6 +20,7 @@ use polylogue::shutdown::Shutdown;
 use polylogue::simulator::{Controls, Rule};
 use polylogue::telemetry::metrics::Metrics;
 use polylogue::words::ReplicaId;
+pub use scratch::Scratch;
 pub use socket::Socket;
 pub use sse::{Sse, SseEvent};
 

@@ -22,7 +22,7 @@ pub struct Sse {
     pub status: u16,
     pub headers: HeaderMap,
     body: BoxStream<'static, reqwest::Result<bytes::Bytes>>,
-    buffer: String,
+    buffer: Vec<u8>,
     ready: VecDeque<SseEvent>,
     pub comments: usize,
     /// How long to wait before connecting again, in milliseconds, as the server said it last.
@@ -33,15 +33,7 @@ impl Sse {
     pub fn of(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes_stream().boxed();
-        Self {
-            status,
-            headers,
-            body,
-            buffer: String::new(),
-            ready: VecDeque::new(),
-            comments: 0,
-            retry: None,
-        }
+        Self { status, headers, body, buffer: Vec::new(), ready: VecDeque::new(), comments: 0, retry: None }
     }
 
     /// The turn that is streamed.
@@ -69,10 +61,13 @@ impl Sse {
     async fn read(&mut self) -> Option<()> {
         let bytes =
             timeout(Duration::from_secs(20), self.body.next()).await.expect("the stream is silent")?;
-        self.buffer.push_str(std::str::from_utf8(&bytes.expect("the stream broke")).unwrap());
-        while let Some(end) = self.buffer.find("\n\n") {
-            let block: String = self.buffer.drain(..end + 2).collect();
-            self.take(&block);
+        // Where an end may be that was not there before: looking at all of a long event again and again is slow.
+        let mut from = self.buffer.len().saturating_sub(1);
+        self.buffer.extend_from_slice(&bytes.expect("the stream broke"));
+        while let Some(end) = self.buffer[from..].windows(2).position(|pair| pair == b"\n\n") {
+            let block = self.buffer.drain(..from + end + 2).collect();
+            self.take(&String::from_utf8(block).unwrap());
+            from = 0;
         }
         Some(())
     }

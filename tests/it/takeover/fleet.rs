@@ -45,30 +45,43 @@ impl Fleet {
         // One thread, which is what has to be held up for all of it to stand still.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let start = TestApp::on(self.config.clone(), name, seams, Arc::new(Metrics::new()));
-        #[expect(clippy::disallowed_methods, reason = "the replica lives on its own runtime")]
         let app = runtime.spawn(start).await.unwrap();
-        Replica { app, runtime: Some(runtime) }
+        Replica { app, runtime: OwnRuntime(Some(runtime)) }
     }
 }
 
 /// A replica; it crashes when dropped.
 pub struct Replica {
     app: TestApp,
-    runtime: Option<Runtime>,
+    runtime: OwnRuntime,
+}
+
+struct OwnRuntime(Option<Runtime>);
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
+    }
 }
 
 impl Replica {
     /// Everything of it is gone at once, its connections too, and nobody is told.
-    pub fn crash(mut self) {
-        self.runtime.take().unwrap().shutdown_background();
+    pub fn crash(self) {
+        drop(self);
+    }
+
+    /// Stops as it should; true if everything ended in time.
+    pub async fn stop(self) -> bool {
+        let Self { app: TestApp { app, .. }, runtime } = self;
+        app.services().shutdown.ask();
+        runtime.0.as_ref().unwrap().spawn(app.stopped()).await.unwrap()
     }
 
     /// Nothing of it moves until what is returned is dropped, and it does not notice.
     pub fn stall(&self) -> Stall {
         let (stalled, is_stalled) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
-        #[expect(clippy::disallowed_methods, reason = "it holds up the replica's own runtime")]
-        drop(self.runtime.as_ref().unwrap().spawn(async move {
+        drop(self.runtime.0.as_ref().unwrap().spawn(async move {
             stalled.send(()).unwrap();
             // Fails when it is released: that is how.
             let _ = released.recv();
@@ -103,12 +116,6 @@ impl Deref for Replica {
     type Target = TestApp;
     fn deref(&self) -> &TestApp {
         &self.app
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }
 

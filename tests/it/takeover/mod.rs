@@ -2,5 +2,6 @@
 
 mod dies;
 mod fleet;
+mod leaves;
 mod shared;
 mod stalls;

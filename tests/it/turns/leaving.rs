@@ -99,14 +99,23 @@ fn cancels_what_is_left(config: &mut Config) {
 #[tokio::test]
 async fn where_the_setting_says_so_a_turn_without_readers_is_cancelled_after_five_seconds() {
     let app = TestApp::with(cancels_what_is_left).await;
-    let reader = half_told(&app, ask("left")).await;
-    let turn = reader.turn();
-    drop(reader);
+    app.model.rules([story()]);
+    let reader = half_told(&app, ask("by-stream")).await;
+    let mut socket = app.socket().await;
+    socket.send(frame("c-1", ask("by-socket"))).await;
+    let on_socket = text(&until_half_on(&mut socket).await[0]["turn_id"]).to_owned();
+    let streamed = reader.turn();
+    drop((reader, socket));
     let left = Instant::now();
-    let turn = ended(&app, &turn).await;
-    assert_eq!((text(&turn["status"]), text(&turn["cancel_reason"])), ("cancelled", "disconnect"));
-    assert!(left.elapsed().as_millis() >= 4900, "{:?}", left.elapsed());
-    assert_eq!(said(&app, "left").await[1], ("guide".to_owned(), BEGINNING.to_owned(), true));
+    let waited_for = leave_while_waiting(&app).await;
+
+    for turn in [streamed, on_socket, waited_for] {
+        let turn = ended(&app, &turn).await;
+        assert!(left.elapsed().as_millis() >= 4900, "{:?}", left.elapsed());
+        assert_eq!((text(&turn["status"]), text(&turn["cancel_reason"])), ("cancelled", "disconnect"));
+        let said = said(&app, text(&turn["conversation"]["id"])).await;
+        assert_eq!(said[1], ("guide".to_owned(), BEGINNING.to_owned(), true));
+    }
     until_idle(&app).await;
 }
 

@@ -1,8 +1,15 @@
 //! Turns as clients live them: on the whole service, through every door.
 
+mod bounds;
 mod busy;
 mod cancel;
+mod conversations;
 mod faults;
 mod keys;
 mod leaving;
+mod limits;
+mod parallel;
+mod routing;
+mod seen;
 mod stage;
+mod switches;

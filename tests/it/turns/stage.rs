@@ -9,10 +9,9 @@ use crate::support::{Socket, Sse, SseEvent, TestApp, eventually, span};
 pub const CHAT: &str = "/api/v1/chat";
 pub const TURNS: &str = "/api/v1/turns";
 
-/// How the instructions of each built-in persona begin, for rules of the simulator.
+/// How the instructions of two built-in personas begin, for rules of the simulator.
 pub const GUIDE: &str = "You are Guide";
 pub const SKEPTIC: &str = "You are Skeptic";
-pub const HISTORIAN: &str = "You are Historian";
 /// How the question who answers begins.
 pub const ROUTING: &str = "You decide who answers";
 
