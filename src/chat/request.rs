@@ -32,6 +32,12 @@ impl IdempotencyKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The key that a socket's `ref` stands for. Apart from every key that comes as `Idempotency-Key`, which has visible
+    /// characters only.
+    pub fn of_reference(reference: &str) -> Self {
+        Self(format!("ref {reference}"))
+    }
 }
 
 impl TryFrom<&str> for IdempotencyKey {

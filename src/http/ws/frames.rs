@@ -18,10 +18,9 @@ impl Reference {
         &self.0
     }
 
-    /// The key that makes a repeated `chat` frame find its turn. Its prefix keeps it apart from the keys that come as
-    /// `Idempotency-Key`, which are somebody else's choice.
-    pub fn idempotency_key(&self) -> Option<IdempotencyKey> {
-        IdempotencyKey::try_from(format!("ref:{}", self.0).as_str()).ok()
+    /// The key that makes a repeated `chat` frame find its turn.
+    pub fn idempotency_key(&self) -> IdempotencyKey {
+        IdempotencyKey::of_reference(&self.0)
     }
 }
 

@@ -155,7 +155,7 @@ impl Ask {
     }
 
     fn caller(&self) -> Caller {
-        self.identity.caller(Transport::WebSocket, self.reference.idempotency_key())
+        self.identity.caller(Transport::WebSocket, Some(self.reference.idempotency_key()))
     }
 
     fn refused(&self, error: ChatError) -> Box<Problem> {

@@ -142,6 +142,18 @@ async fn the_reference_of_a_chat_frame_finds_its_turn_on_another_socket_too() {
 }
 
 #[tokio::test]
+async fn a_key_spelled_like_a_reference_is_not_that_reference() {
+    let app = TestApp::start().await;
+    let mut socket = app.socket().await;
+    socket.send(frame("c-1", ask("once"))).await;
+    socket.until("turn.completed").await;
+    for key in ["c-1", "ref:c-1"] {
+        let answer = app.post_with(CHAT, &[(KEY, key)], &ask("once")).await;
+        assert_eq!((answer.status, is_replay(&answer)), (200, false), "{key}");
+    }
+}
+
+#[tokio::test]
 async fn a_failed_turn_is_found_again_with_its_failure() {
     let app = TestApp::with(without_retries).await;
     app.model.rules([fails(GUIDE, polylogue::simulator::Fault::ServerError)]);
