@@ -1,5 +1,6 @@
 //! What was said, for those who want to read, add to or forget it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -62,7 +63,12 @@ impl Chat {
     }
 
     /// Forgets the conversation for good and cancels its running turn; also when there was none.
-    pub async fn forget(&self, _: &Caller, id: &ConversationId) -> Result<(), ChatError> {
+    pub async fn forget(self: &Arc<Self>, _: &Caller, id: &ConversationId) -> Result<(), ChatError> {
+        let (chat, id) = (Arc::clone(self), id.clone());
+        self.to_its_end(async move { chat.forget_now(&id).await }).await
+    }
+
+    async fn forget_now(&self, id: &ConversationId) -> Result<(), ChatError> {
         if let Some(turn) = self.running(id).await? {
             self.end_and_wait(turn, CancelReason::Deleted, CANCEL_WAIT).await?;
         }

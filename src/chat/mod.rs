@@ -22,6 +22,9 @@ pub use error::ChatError;
 pub use personas::{Personas, PersonasError};
 pub use request::{AddMessage, Caller, ChatRequest, IdempotencyKey, MessageOrder, OnBusy, PageQuery};
 
+use tokio::sync::oneshot;
+use tracing::Instrument as _;
+
 use crate::config::Config;
 use crate::flags::Flags;
 use crate::llm::ChatModel;
@@ -179,6 +182,18 @@ impl Chat {
     /// One persona.
     pub fn persona(&self, id: &PersonaId) -> Result<PersonaView, ChatError> {
         self.personas.find(id).map(personas::Persona::view).ok_or(ChatError::PersonaNotFound)
+    }
+
+    /// Carries something out to its end although whoever asked may leave: a handler's future is dropped with its client,
+    /// and a turn that was accepted but never begun would be lost.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ChatError>> + Send + 'static,
+    ) -> Result<T, ChatError> {
+        let (tell, told) = oneshot::channel();
+        let work = async move { drop(tell.send(work.await)) };
+        self.shutdown.spawn(work.in_current_span());
+        told.await.unwrap_or_else(|gone| Err(ChatError::Internal(gone.into())))
     }
 
     /// Waits until this replica runs no turn.

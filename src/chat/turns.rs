@@ -40,8 +40,13 @@ pub(super) struct Kept {
 
 impl Chat {
     /// Starts a turn, or finds the one that the same idempotency key started. Nothing is lost from here on.
-    pub async fn start(&self, caller: &Caller, request: ChatRequest) -> Result<Started, ChatError> {
-        let started = self.accept(caller, request).await;
+    pub async fn start(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: ChatRequest,
+    ) -> Result<Started, ChatError> {
+        let (chat, asked_by) = (Arc::clone(self), caller.clone());
+        let started = self.to_its_end(async move { chat.accept(&asked_by, request).await }).await;
         let (outcome, refusal) = match &started {
             Ok(Started { replayed, .. }) => {
                 (Some(if *replayed { Used::Replayed } else { Used::First }), None)

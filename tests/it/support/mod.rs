@@ -4,6 +4,7 @@ mod client;
 mod documented;
 mod http;
 mod scratch;
+mod slow_memory;
 mod socket;
 mod sse;
 
@@ -21,6 +22,7 @@ use polylogue::simulator::{Controls, Rule};
 use polylogue::telemetry::metrics::Metrics;
 use polylogue::words::ReplicaId;
 pub use scratch::Scratch;
+pub use slow_memory::SlowMemory;
 pub use socket::Socket;
 pub use sse::{Sse, SseEvent};
 
@@ -42,6 +44,15 @@ impl TestApp {
         let (config, replica, metrics) = (config(change), ReplicaId::random(), Arc::new(Metrics::new()));
         let seams = Seams::local(&config, &replica, &metrics);
         Self::on(config, replica, seams, metrics).await
+    }
+
+    /// Starts it with a memory that keeps writers waiting.
+    pub async fn with_slow_memory() -> (Self, Arc<SlowMemory>) {
+        let (config, replica, metrics) = (config(|_| ()), ReplicaId::random(), Arc::new(Metrics::new()));
+        let mut seams = Seams::local(&config, &replica, &metrics);
+        let slow = SlowMemory::before(Arc::clone(&seams.memory));
+        seams.memory = Arc::clone(&slow) as _;
+        (Self::on(config, replica, seams, metrics).await, slow)
     }
 
     /// Starts it on seams that another one may share.

@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::stage::*;
-use crate::support::{TestApp, eventually};
+use crate::support::{SlowMemory, TestApp, eventually};
 
 const STORY: &str = "Once upon a time.";
 
@@ -37,6 +37,41 @@ async fn a_turn_goes_on_when_its_waiting_client_leaves() {
     app.model.rules([story()]);
     let turn = leave_while_waiting(&app).await;
     is_told_to_its_end(&app, &turn, "left").await;
+}
+
+/// A client sends this and goes away while the memory is being written; the server has noticed.
+async fn leave_while_writing(app: &TestApp, memory: &SlowMemory, request: reqwest::RequestBuilder) {
+    tokio::select! {
+        answered = request.send() => panic!("answered before it was written: {answered:?}"),
+        () = memory.is_waited_for() => {}
+    }
+    eventually("the client is gone", async || app.metric("http_requests_in_flight") == 0.0).await;
+}
+
+#[tokio::test]
+async fn a_turn_runs_although_its_client_left_before_it_was_answered() {
+    let (app, memory) = TestApp::with_slow_memory().await;
+    leave_while_writing(&app, &memory, app.client.post(app.url(TURNS)).json(&ask("left"))).await;
+    memory.let_pass(2);
+    eventually("the answer is remembered", async || {
+        let messages = app.get("/api/v1/conversations/left/messages").await.body;
+        messages["data"].as_array().is_some_and(|said| said.len() == 2)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_conversation_is_forgotten_although_its_client_left_before_it_was_answered() {
+    let (app, memory) = TestApp::with_slow_memory().await;
+    let path = "/api/v1/conversations/left";
+    memory.let_pass(1);
+    app.post(&format!("{path}/messages"), json!({"role": "user", "content": "forget me"})).await;
+    memory.is_waited_for().await;
+
+    leave_while_writing(&app, &memory, app.client.delete(app.url(path))).await;
+    assert_eq!(app.get(path).await.status, 200);
+    memory.let_pass(1);
+    eventually("it is forgotten", async || app.get(path).await.status == 404).await;
 }
 
 /// A JSON client asks and goes away in the middle of the answer; answers the turn.
