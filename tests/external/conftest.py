@@ -1,5 +1,6 @@
 """The service as a real process, for clients that are not ours."""
 
+import atexit
 import json
 import os
 import pathlib
@@ -28,6 +29,8 @@ class Service:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self.process = subprocess.Popen([BINARY, *arguments], env=clean | (env or {}), text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        # A test that fails before it stops what it started leaves nothing behind.
+        atexit.register(self.process.kill)
         self.lines = []
         self._queue = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
