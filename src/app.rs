@@ -60,24 +60,33 @@ impl Seams {
     }
 }
 
-/// Puts together what handlers reach for: the product on these seams, asking this model.
+/// Who speaks, by which model, and what is switched on.
+pub struct Cast {
+    /// Who can be asked.
+    pub personas: Arc<Personas>,
+    /// Who answers for them.
+    pub model: Arc<dyn ChatModel>,
+    /// What is switched on.
+    pub flags: Arc<Flags>,
+}
+
+/// Puts together what handlers reach for: the product on these seams, with this cast.
 pub fn services(
     config: Config,
     replica: &ReplicaId,
     seams: &Seams,
-    model: Arc<dyn ChatModel>,
-    flags: Arc<Flags>,
+    cast: Cast,
     metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) -> Result<Services, Failure> {
-    let personas = personas(&config)?;
+    let Cast { personas, model, flags } = cast;
     let routes = http::routes();
     let (limiter, counted) = (Arc::clone(&seams.limiter), Arc::clone(metrics));
     let limits =
         RateLimits::new(&config.limits, &routes.limited_operations(), limiter, counted).map_err(wrong)?;
     let (log, turns) = (Arc::clone(&seams.log), config.turns.clone());
     let parts = Parts {
-        personas: Arc::new(personas),
+        personas,
         model,
         memory: Arc::clone(&seams.memory),
         log: Arc::clone(&log),
@@ -119,11 +128,13 @@ impl App {
         shutdown: Shutdown,
     ) -> Result<Self, Failure> {
         let simulator = start_simulator(&config).await?;
-        let model = connect(&config, simulator.as_ref().map(|(simulator, _)| simulator.addr), &metrics)?;
+        let personas = Arc::new(personas(&config)?);
+        let address = simulator.as_ref().map(|(simulator, _)| simulator.addr);
+        let model = connect(&config, &personas, address, &metrics)?;
         let flags = Flags::load(config.flags.file.as_deref()).map_err(wrong)?;
         shutdown.spawn(Arc::clone(&flags).watch(shutdown.clone(), Arc::clone(&metrics)));
-        let services =
-            services(config, &replica, &seams, Arc::clone(&model) as _, flags, &metrics, &shutdown)?;
+        let cast = Cast { personas, model: Arc::clone(&model) as _, flags };
+        let services = services(config, &replica, &seams, cast, &metrics, &shutdown)?;
         shutdown.spawn(Arc::clone(&services.chat).tend(seams.presence));
         let connections = Connections::start(&services.config, seams.leases, metrics, shutdown);
         let board = status_board(&services, &connections, model, simulator.is_some(), &replica);
@@ -209,9 +220,11 @@ pub fn asyncapi() -> String {
 pub fn graph() -> Result<String, Failure> {
     let (config, replica, metrics) = (Config::default(), ReplicaId::random(), Arc::new(Metrics::new()));
     let seams = Seams::local(&config, &replica, &metrics);
-    let model = connect(&config, Some(SocketAddr::from(([127, 0, 0, 1], 0))), &metrics)?;
+    let personas = Arc::new(personas(&config)?);
+    let model = connect(&config, &personas, Some(SocketAddr::from(([127, 0, 0, 1], 0))), &metrics)?;
     let flags = Flags::load(None).map_err(wrong)?;
-    Ok(services(config, &replica, &seams, model, flags, &metrics, &Shutdown::new())?.chat.mermaid())
+    let cast = Cast { personas, model, flags };
+    Ok(services(config, &replica, &seams, cast, &metrics, &Shutdown::new())?.chat.mermaid())
 }
 
 fn personas(config: &Config) -> Result<Personas, Failure> {
@@ -232,10 +245,10 @@ async fn start_simulator(config: &Config) -> Result<Option<(Simulator, Shutdown)
 
 fn connect(
     config: &Config,
+    personas: &Personas,
     simulator: Option<SocketAddr>,
     metrics: &Arc<Metrics>,
 ) -> Result<Arc<Upstreams>, Failure> {
-    let personas = personas(config)?;
     let models = personas.all().iter().filter_map(|persona| persona.model.clone());
     let models = models.chain(config.routing.model.clone());
     llm::connect(&config.llm, simulator, models, Arc::clone(metrics)).map_err(wrong)

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use crate::chat::{Caller, Chat, IdempotencyKey};
 use crate::config::Config;
 use crate::http::Health;
-use crate::limits::RateLimits;
+use crate::limits::{RateLimits, Subject};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{IdentifiedBy, Metrics, Transport};
-use crate::words::{ClientAddress, Principal, RequestId};
+use crate::words::{ClientAddress, ConversationId, Principal, RequestId};
 
 /// Everything a handler may use; made once by `app.rs`, shared by all requests.
 #[derive(Clone)]
@@ -45,6 +45,16 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whom limits count, for a request about this conversation or none.
+    pub fn subject<'a>(&'a self, conversation: Option<&'a ConversationId>) -> Subject<'a> {
+        Subject {
+            address: &self.address,
+            principal: &self.principal,
+            conversation,
+            identified_by: self.identified_by,
+        }
+    }
+
     /// The caller as the chat service wants it.
     pub fn caller(&self, transport: Transport, idempotency_key: Option<IdempotencyKey>) -> Caller {
         Caller {

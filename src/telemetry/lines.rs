@@ -11,6 +11,7 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::Chain;
 use super::output::Output;
 
 /// What a line takes over from the spans around it: who and what it is about. Later releases add trace and span ids.
@@ -143,14 +144,7 @@ impl Visit for Fields {
 
     /// The whole chain of causes.
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = value.to_string();
-        let mut cause = value.source();
-        while let Some(error) = cause {
-            // Writing to a String cannot fail.
-            let _ = write!(text, ": {error}");
-            cause = error.source();
-        }
-        self.text(field, text);
+        self.text(field, Chain(value).to_string());
     }
 }
 

@@ -26,7 +26,7 @@ use super::probes::Probes;
 use super::problem::Problem;
 use super::{Identity, Services};
 use crate::config::Config;
-use crate::limits::{RateLimits, Subject};
+use crate::limits::RateLimits;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 use crate::words::{ConversationId, ErrorCode, Failure, Principal, RequestId, Timestamp};
@@ -121,12 +121,7 @@ impl<E: Endpoint> Edge<E> {
         identity: &Identity,
     ) -> Response {
         let conversation = conversation_in(request.uri().path());
-        let subject = Subject {
-            address: &identity.address,
-            principal: &identity.principal,
-            conversation: conversation.as_ref(),
-            identified_by: identity.identified_by,
-        };
+        let subject = identity.subject(conversation.as_ref());
         let Some(verdict) = self.limits.decide(operation, &subject).await else {
             return self.handled(request, route, identity).await;
         };

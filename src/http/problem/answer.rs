@@ -1,7 +1,5 @@
 //! A problem as an HTTP answer.
 
-use std::error::Error as StdError;
-use std::fmt;
 use std::time::Duration;
 
 use poem::Response;
@@ -10,6 +8,8 @@ use rand::Rng as _;
 use tracing::{error, warn};
 
 use super::Problem;
+use crate::http::limit_headers::seconds_up;
+use crate::telemetry::Chain;
 use crate::words::{ErrorCode, RequestId};
 
 /// The media type of RFC 9457.
@@ -33,7 +33,7 @@ impl Problem {
             .body(self.to_json(request_id, true).to_string());
         let headers = response.headers_mut();
         if let Some(wait) = self.failure.retry_after {
-            headers.insert(header::RETRY_AFTER, whole_seconds(wait).into());
+            headers.insert(header::RETRY_AFTER, seconds_up(wait).into());
         }
         for (name, value) in invitation(code) {
             headers.insert(name, HeaderValue::from_static(value));
@@ -86,26 +86,6 @@ fn invitation(code: ErrorCode) -> Vec<(HeaderName, &'static str)> {
         401 => vec![(header::WWW_AUTHENTICATE, "Bearer")],
         426 => vec![(header::UPGRADE, "websocket"), (header::CONNECTION, "Upgrade")],
         _ => Vec::new(),
-    }
-}
-
-/// Seconds for a header: rounded up, so that who waits that long has waited long enough.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-}
-
-/// An error and its sources on one line.
-struct Chain<'a>(&'a (dyn StdError + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(source) = next {
-            write!(f, ": {source}")?;
-            next = source.source();
-        }
-        Ok(())
     }
 }
 

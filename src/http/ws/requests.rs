@@ -14,7 +14,7 @@ use super::frames::Reference;
 use crate::chat::{Caller, ChatError, ChatRequest, Reader};
 use crate::http::problem::Problem;
 use crate::http::{Identity, Services};
-use crate::limits::{Subject, Verdict};
+use crate::limits::{Standing, Verdict};
 use crate::telemetry::metrics::Transport;
 use crate::words::{ConversationId, ErrorCode, EventId, Failure, RequestId, TurnId, TurnStatus};
 
@@ -168,7 +168,7 @@ impl Ask {
         operation: &str,
         conversation: Option<&ConversationId>,
     ) -> Result<(), Box<Problem>> {
-        let subject = subject(&self.identity, conversation);
+        let subject = self.identity.subject(conversation);
         match self.services.limits.decide(operation, &subject).await {
             Some(verdict) if !verdict.is_allowed() => Err(rate_limited(&verdict)),
             Some(_) | None => Ok(()),
@@ -176,19 +176,9 @@ impl Ask {
     }
 }
 
-/// Who is counted.
-pub(super) fn subject<'a>(identity: &'a Identity, conversation: Option<&'a ConversationId>) -> Subject<'a> {
-    Subject {
-        address: &identity.address,
-        principal: &identity.principal,
-        conversation,
-        identified_by: identity.identified_by,
-    }
-}
-
 /// How the subject stands with what a `chat` frame is asked.
-pub(super) async fn standings(services: &Services, identity: &Identity) -> Vec<crate::limits::Standing> {
-    services.limits.standing(CHAT, &subject(identity, None)).await
+pub(super) async fn standings(services: &Services, identity: &Identity) -> Vec<Standing> {
+    services.limits.standing(CHAT, &identity.subject(None)).await
 }
 
 /// Writes down what is our fault, where it stops; the client is told no more than its code.

@@ -3,6 +3,7 @@
 mod client;
 mod documented;
 mod http;
+mod log;
 mod scratch;
 mod slow_memory;
 mod socket;
@@ -13,7 +14,9 @@ use std::sync::Arc;
 
 pub use client::Client;
 pub use http::Answer;
-use polylogue::app::{App, Seams};
+pub use log::Log;
+use polylogue::app::{App, Cast, Seams};
+use polylogue::chat::Personas;
 use polylogue::config::Config;
 use polylogue::flags::Flags;
 use polylogue::http::Services;
@@ -85,7 +88,9 @@ pub fn services(config: Config, metrics: &Arc<Metrics>, shutdown: &Shutdown) -> 
     let nowhere = Some("127.0.0.1:0".parse().unwrap());
     let model = polylogue::llm::connect(&config.llm, nowhere, [], Arc::clone(metrics)).unwrap();
     let flags = Flags::load(None).unwrap();
-    polylogue::app::services(config, &replica, &seams, model, flags, metrics, shutdown).unwrap()
+    let personas = Arc::new(Personas::load(None, None).unwrap());
+    let cast = Cast { personas, model, flags };
+    polylogue::app::services(config, &replica, &seams, cast, metrics, shutdown).unwrap()
 }
 
 /// Settings for tests: free ports, a fast model, no limits in the way.

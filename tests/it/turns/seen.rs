@@ -1,15 +1,13 @@
 //! What an operator sees of turns, and what nobody sees.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
 
 use polylogue::simulator::{Fault, Rule};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use super::stage::*;
-use crate::support::TestApp;
+use crate::support::{Log, TestApp};
 
 #[tokio::test]
 async fn every_end_of_a_turn_is_counted_once() {
@@ -66,18 +64,6 @@ async fn nothing_that_a_client_sends_becomes_a_label() {
     assert_eq!(found, Vec::<String>::new());
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn no_log_line_holds_what_was_said_and_every_turn_has_one() {
     // With a single subscriber alive, tracing remembers for all threads whether the first one listened; with two it asks.
@@ -111,7 +97,7 @@ async fn no_log_line_holds_what_was_said_and_every_turn_has_one() {
     app.post("/api/v1/conversations/quiet/messages", json!({"role": "user", "content": "SECRET"})).await;
     app.delete("/api/v1/conversations/quiet").await;
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     for event in ["turn_finished", "reply_failed", "routing_fallback", "request_finished"] {
         assert!(log.contains(event), "{event} in {log}");
     }

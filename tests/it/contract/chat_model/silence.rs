@@ -1,25 +1,11 @@
 //! What is said to a model, by a model, or about a key, is in no log line of ours.
 
-use std::io::{self, Write};
-use std::sync::Mutex;
-
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::wire::{Step, finish, line, response, says, stream, stream_head, text};
 use super::*;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::support::Log;
 
 #[tokio::test]
 async fn no_log_line_holds_what_was_said_or_the_key() {
@@ -62,7 +48,7 @@ async fn no_log_line_holds_what_was_said_or_the_key() {
         }
     }
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     for event in ["model_retried", "model_refused", "model_call"] {
         assert!(log.contains(event), "{event} in {log}");
     }
