@@ -16,6 +16,7 @@ pub mod http;
 pub mod limits;
 pub mod llm;
 pub mod memory;
+pub mod redis;
 pub mod resilience;
 pub mod shutdown;
 pub mod simulator;

@@ -6,6 +6,7 @@ mod file;
 mod leaf;
 mod load;
 mod problem;
+mod redis;
 mod reference;
 mod relations;
 mod schema;
@@ -18,6 +19,7 @@ mod values;
 
 pub use load::{Effective, Flag, Sources};
 pub use problem::ConfigError;
+pub use redis::RedisPlace;
 pub use reference::reference_markdown;
 pub use settings::*;
 pub use values::{Bytes, KeyPrefix, PublicUrl, Span};

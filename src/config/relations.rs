@@ -134,6 +134,12 @@ impl Relations<'_> {
             "at most",
             ("turns.deadline", &turns.deadline),
         );
+        self.pair(
+            config.redis.limit_timeout <= config.redis.timeout,
+            ("redis.limit_timeout", &config.redis.limit_timeout),
+            "at most",
+            ("redis.timeout", &config.redis.timeout),
+        );
         self.retry("llm", config.llm.retry);
         self.retry("redis", config.redis.retry);
     }
@@ -194,6 +200,10 @@ impl Relations<'_> {
     fn texts(&mut self, config: &Config) {
         if let Some(url) = &config.llm.base_url {
             self.single(is_base_url(url), &Key::dotted("llm.base_url"), MUST_BE_BASE_URL);
+        }
+        if let Err(reason) = config.redis.place() {
+            let key = if config.redis.url.is_some() { "redis.url" } else { "redis.hosts" };
+            self.single(false, &Key::dotted(key), reason);
         }
         let filter = tracing_subscriber::EnvFilter::try_new(&config.telemetry.log_filter);
         self.single(

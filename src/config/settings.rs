@@ -51,13 +51,45 @@ pub struct Server {
     pub close_spread: Span,
 }
 
+/// How `redis.hosts` are to be understood; a URL says it by its scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedisMode {
+    Standalone,
+    Sentinel,
+    Cluster,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redis {
     #[serde(deserialize_with = "none_if_empty", serialize_with = "hidden")]
     pub url: Option<SecretString>,
+    pub mode: RedisMode,
+    pub hosts: Vec<String>,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub primary: Option<String>,
+    pub database: u16,
+    pub tls: bool,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub username: Option<String>,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "hidden")]
+    pub password: Option<SecretString>,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub sentinel_username: Option<String>,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "hidden")]
+    pub sentinel_password: Option<SecretString>,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub ca_file: Option<PathBuf>,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub cert_file: Option<PathBuf>,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub key_file: Option<PathBuf>,
     pub key_prefix: KeyPrefix,
+    pub pool_size: NonZeroUsize,
+    pub connect_timeout: Span,
     pub timeout: Span,
+    pub limit_timeout: Span,
     pub retry: Retry,
     pub breaker: Breaker,
 }

@@ -47,6 +47,11 @@ impl Presence for LocalPresence {
         Ok(self.observer.lock().unwrap_or_else(PoisonError::into_inner).saw(all))
     }
 
+    async fn bury(&self, dead: &ReplicaId) -> Result<(), FleetUnavailable> {
+        self.fleet.numbers().remove(dead);
+        Ok(())
+    }
+
     async fn leave(&self) -> Result<(), FleetUnavailable> {
         self.fleet.numbers().remove(&self.me);
         Ok(())

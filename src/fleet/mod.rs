@@ -14,6 +14,10 @@ pub trait Presence: Send + Sync + 'static {
     /// Gives one sign of life, and looks who else does. Called every `turns.beat`.
     async fn beat(&self) -> Result<Fleet, FleetUnavailable>;
 
+    /// Forgets a dead replica, when nothing is left of it to go on with. One that was only cut off comes back with its next
+    /// sign of life.
+    async fn bury(&self, dead: &ReplicaId) -> Result<(), FleetUnavailable>;
+
     /// Says goodbye: this replica's number is removed at once.
     async fn leave(&self) -> Result<(), FleetUnavailable>;
 }

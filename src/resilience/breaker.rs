@@ -118,6 +118,11 @@ impl Breaker {
         }
     }
 
+    /// Whether the circuit is not closed: open, or waiting for its probe.
+    pub fn is_tripped(&self) -> bool {
+        !matches!(self.shared.circuit().state, State::Closed { .. })
+    }
+
     /// Closes the circuit before its wait is over, because something outside knows that it works again.
     pub fn close_early(&self) {
         let mut circuit = self.shared.circuit();

@@ -7,4 +7,4 @@ mod retry;
 mod breaker_tests;
 
 pub use breaker::{Breaker, Permit, Rejected, Snapshot};
-pub use retry::RetryPolicy;
+pub use retry::{RetryPolicy, jittered};

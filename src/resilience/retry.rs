@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
+use rand::Rng as _;
+
 use crate::config;
+
+/// A pause of about this length, drawn from its upper half, so that many who wait do not come back all at once.
+pub fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::rng().random_range(0.5..1.0))
+}
 
 /// Attempts in all, and the waits between them: the first, doubled each time, up to a longest.
 ///

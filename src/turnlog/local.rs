@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::fold::{end_of, unfinished};
+use super::live_turns::left_of;
 use super::shelf::{Kept, Shelf};
 use super::{
     Accepted, Appended, Claim, Idempotency, LogPage, LogUnavailable, NewTurn, Record, TakenOver, TurnLog,
@@ -132,6 +133,24 @@ impl TurnLog for LocalTurnLog {
         }
         let status = end.and_then(|event| end_of(event));
         Ok(self.write(claim, previous, batch, |record| record.status = status.unwrap_or(record.status)))
+    }
+
+    async fn restore(
+        &self,
+        claim: &Claim,
+        copy: &LogPage,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Appended, LogUnavailable> {
+        let mut shelf = self.shelf();
+        let known = shelf.turn(claim.turn).map(|kept| &kept.record);
+        if let Some(record) = known.filter(|record| !is_owner(record, claim)) {
+            let is_over = record.status.is_terminal();
+            return Ok(if is_over { Appended::Ended(record.status) } else { Appended::Fenced });
+        }
+        let cancel = known.and_then(|record| record.cancel);
+        let life = left_of(copy.record.deadline) + self.retention();
+        shelf.restore(copy.clone(), idempotency, life);
+        Ok(Appended::Ok { cancel })
     }
 
     async fn release(&self, claim: &Claim, previous: EventId) -> Result<Appended, LogUnavailable> {

@@ -222,6 +222,16 @@ pub trait TurnLog: Send + Sync + 'static {
         batch: &[Arc<Event>],
     ) -> Result<Appended, LogUnavailable>;
 
+    /// Writes the owner's copy of a whole turn, whatever of it the log has: the turn was begun while the log could not be
+    /// reached, or the log has lost it. Answered like [`Self::append`]: `Fenced` or `Ended` if the log has the turn by another
+    /// claim, `Gone` if its time is over. A conversation or a key that meanwhile led to another turn keeps leading there.
+    async fn restore(
+        &self,
+        claim: &Claim,
+        copy: &LogPage,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Appended, LogUnavailable>;
+
     /// Gives the turn up for others to take over: a planned stop.
     async fn release(&self, claim: &Claim, previous: EventId) -> Result<Appended, LogUnavailable>;
 
@@ -255,6 +265,11 @@ pub trait TurnLog: Send + Sync + 'static {
         &self,
         conversation: &ConversationId,
     ) -> Result<Option<(TurnId, TurnStatus)>, LogUnavailable>;
+
+    /// The time by which everything that is shared is dated, the same for all replicas.
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
 
     /// Running turns that `owner` has, or with `None` that nobody has.
     async fn owned(&self, owner: Option<&ReplicaId>) -> Result<Vec<(TurnId, u64)>, LogUnavailable>;

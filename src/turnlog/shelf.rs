@@ -89,19 +89,50 @@ impl Shelf {
     }
 
     pub(super) fn put(&mut self, turn: &NewTurn, life: Duration) {
-        self.forget_some();
-        let LogPage { record, events } = turn.page();
-        let bytes = TURN_BYTES + record.request.get().len() + cost(&events);
-        let expires = Instant::now() + life;
         if let Some(Idempotency { key, body }) = turn.idempotency {
             self.keys.insert(key, Key { turn: turn.turn, body });
         }
         self.current.insert(turn.conversation.clone(), turn.turn);
-        self.running.insert((expires, turn.turn));
+        self.keep(turn.page(), turn.idempotency.as_ref(), life);
+    }
+
+    /// Takes in a turn as somebody else has it; what led to another turn meanwhile keeps leading there.
+    pub(super) fn restore(&mut self, copy: LogPage, idempotency: Option<&Idempotency>, life: Duration) {
+        let turn = copy.record.turn;
+        if let Some(idempotency) = idempotency.filter(|key| self.by_key(key).is_none()) {
+            self.keys.insert(idempotency.key, Key { turn, body: idempotency.body });
+        }
+        let busy = self.current(&copy.record.conversation).is_some_and(|kept| kept.record.turn > turn);
+        if !busy {
+            self.current.insert(copy.record.conversation.clone(), turn);
+        }
+        self.keep(copy, idempotency, life);
+    }
+
+    fn keep(&mut self, page: LogPage, idempotency: Option<&Idempotency>, life: Duration) {
+        self.forget_some();
+        let LogPage { record, events } = page;
+        let turn = record.turn;
+        self.drop_old(turn);
+        let bytes = TURN_BYTES + record.request.get().len() + cost(&events);
+        let expires = Instant::now() + life;
+        if record.status.is_terminal() {
+            self.ended.push_back(turn);
+        } else {
+            self.running.insert((expires, turn));
+        }
         self.bytes += bytes;
-        let key = turn.idempotency.as_ref().map(|idempotency| idempotency.key);
+        let key = idempotency.map(|idempotency| idempotency.key);
         let news = Arc::new(Notify::new());
-        self.turns.insert(turn.turn, Kept { record, events, news, key, bytes, expires });
+        self.turns.insert(turn, Kept { record, events, news, key, bytes, expires });
+    }
+
+    /// Makes room for another copy of the same turn.
+    fn drop_old(&mut self, turn: TurnId) {
+        let Some(old) = self.turns.remove(&turn) else { return };
+        self.running.remove(&(old.expires, turn));
+        self.bytes = self.bytes.saturating_sub(old.bytes);
+        old.news.notify_waiters();
     }
 
     /// Changes a turn's record; a turn that is ended by that lives for `retention` from now on.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::Rng as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -12,6 +11,7 @@ use super::journal::{Batch, Due};
 use super::live::{Live, Work};
 use super::outcome::Loss;
 use super::{Appended, LogUnavailable, TurnLog};
+use crate::resilience::jittered;
 use crate::telemetry::metrics::{AppendOutcome, Metrics};
 use crate::words::EventId;
 
@@ -136,10 +136,6 @@ impl Writer {
         tracing::warn!(turn_id = %self.live.turn(), "the end of a turn was not written to the turn log");
         self.live.lost(Loss::GivenUp);
     }
-}
-
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
 fn outcome(answer: Appended) -> AppendOutcome {

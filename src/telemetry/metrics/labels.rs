@@ -143,6 +143,27 @@ label! {
     AppendOutcome { Ok = "ok", Resend = "resend", Fenced = "fenced", Ended = "ended", Gone = "gone" }
 }
 label! {
+    /// What Redis is asked to do.
+    RedisOperation {
+        Reserve = "reserve", Accept = "accept", Append = "append", Finish = "finish", Release = "release",
+        TakeOver = "take_over", Restore = "restore", Read = "read", Follow = "follow", Cancel = "cancel",
+        Index = "index", Merge = "merge", History = "history", Clear = "clear", Beat = "beat", Admit = "admit",
+        Renew = "renew", Decide = "decide",
+    }
+}
+label! {
+    /// What became of a command: answered, too slow, not possible now, or refused as wrong.
+    RedisOutcome { Ok = "ok", Slow = "slow", Fault = "fault", Refused = "refused" }
+}
+label! {
+    /// Whether a connection can be used.
+    LinkState { Up = "up", Down = "down" }
+}
+label! {
+    /// What works in a smaller way while Redis cannot be asked.
+    Feature { Memory = "memory", Turns = "turns", Limits = "limits", Sockets = "sockets" }
+}
+label! {
     /// Kinds of leases.
     LeaseKind { Socket = "socket", Ticket = "ticket" }
 }

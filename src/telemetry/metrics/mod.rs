@@ -16,7 +16,7 @@ pub use labels::*;
 pub use model::{Breakers, Model, Routing};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
-pub use state::{Leases, Memory, Process, TurnLog};
+pub use state::{Leases, Memory, Process, Redis, TurnLog};
 pub use turns::Turns;
 
 use super::output::DROPPED;
@@ -51,6 +51,8 @@ pub struct Metrics {
     pub routing: Routing,
     /// Calls of the model.
     pub model: Model,
+    /// Redis.
+    pub redis: Redis,
     /// Conversations.
     pub memory: Memory,
     /// Turn logs.
@@ -82,6 +84,7 @@ impl Metrics {
             turns: Turns::register(&registry),
             routing: Routing::register(&registry),
             model: Model::register(&registry),
+            redis: Redis::register(&registry),
             memory: Memory::register(&registry),
             turn_log: TurnLog::register(&registry),
             leases: Leases::register(&registry),

@@ -9,7 +9,7 @@ pub(super) struct Shape {
     pub labels: &'static [(&'static str, Option<usize>)],
 }
 
-const FAMILIES: [&[Shape]; 13] = [
+const FAMILIES: [&[Shape]; 14] = [
     Http::SHAPES,
     Connections::SHAPES,
     Sse::SHAPES,
@@ -19,6 +19,7 @@ const FAMILIES: [&[Shape]; 13] = [
     Turns::SHAPES,
     Routing::SHAPES,
     Model::SHAPES,
+    Redis::SHAPES,
     Memory::SHAPES,
     TurnLog::SHAPES,
     Leases::SHAPES,

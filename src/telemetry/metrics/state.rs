@@ -8,6 +8,21 @@ const OPERATION: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
 
 family! {
+    /// Redis.
+    Redis {
+        /// Whether Redis answered when it was asked last.
+        gauge up = "redis_up";
+        /// How long a command took, by what became of it.
+        histogram commands = "redis_command_duration_seconds" [operation: RedisOperation, outcome: RedisOutcome] in OPERATION;
+        /// Connections to Redis.
+        gauge pool = "redis_pool_connections" [state: LinkState];
+        /// 1 while a feature works in a smaller way because Redis cannot be asked.
+        gauge degraded = "feature_degraded" [feature: Feature];
+        /// How often Redis was found to have lost its data.
+        counter data_lost = "redis_data_lost_total";
+    }
+}
+family! {
     /// Conversations.
     Memory {
         /// Operations on conversations.
@@ -16,6 +31,12 @@ family! {
         histogram duration = "memory_operation_duration_seconds" [backend: Backend, operation: MemoryOperation] in OPERATION;
         /// Conversations kept in this process.
         gauge conversations = "memory_conversations" [backend: Backend];
+        /// Messages that are kept here and not yet confirmed by Redis.
+        gauge unconfirmed = "memory_unconfirmed_messages";
+        /// Unconfirmed messages given up because there were too many.
+        counter unconfirmed_dropped = "memory_unconfirmed_dropped_total";
+        /// Turns answered twice, of which this version was dropped.
+        counter conflicts = "memory_merge_conflicts_total";
     }
 }
 family! {

@@ -60,7 +60,7 @@ impl TestApp {
 
     /// Starts it on seams that another one may share.
     pub async fn on(config: Config, replica: ReplicaId, seams: Seams, metrics: Arc<Metrics>) -> Self {
-        let app = App::start(config, replica, seams, metrics, Shutdown::new()).await.unwrap();
+        let app = App::start(config, replica, seams, None, metrics, Shutdown::new()).await.unwrap();
         let model = app.simulator().expect("the simulator is in use").clone();
         let caller = Client::of(&app.listen().to_string());
         Self { app, caller, model }

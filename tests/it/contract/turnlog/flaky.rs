@@ -126,6 +126,16 @@ impl TurnLog for FlakyLog {
         self.answer(fault, batch, self.inner.finish(claim, previous, batch).await?)
     }
 
+    async fn restore(
+        &self,
+        claim: &Claim,
+        copy: &LogPage,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Appended, LogUnavailable> {
+        let fault = self.fault().await?;
+        self.answer(fault, &copy.events, self.inner.restore(claim, copy, idempotency).await?)
+    }
+
     async fn release(&self, claim: &Claim, previous: EventId) -> Result<Appended, LogUnavailable> {
         self.reachable()?;
         self.inner.release(claim, previous).await

@@ -1,64 +1,35 @@
-//! The composition root: the only file that names adapters.
+//! The composition root: the only module that names adapters.
+
+mod seams;
+mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tracing::{error, info};
+
+pub use seams::{Seams, connect_redis};
+use status::{show_redis, status_board};
 
 use crate::chat::{Chat, Parts, Personas};
 use crate::config::{self, Config};
 use crate::connections::Connections;
 use crate::exit::Failure;
 use crate::flags::Flags;
-use crate::fleet::{LocalFleet, LocalPresence, Presence};
 use crate::http::accept::{self, Watched};
 use crate::http::management::{Management, StatusBoard};
 use crate::http::{self, Documents, Health, Services, asyncapi, document};
-use crate::limits::{Leases, Limiter, LocalLeases, LocalLimiter, RateLimits};
+use crate::limits::RateLimits;
 use crate::llm::{self, ChatModel, Upstreams};
-use crate::memory::{LocalMemory, Measured, Memory};
+use crate::redis::Redis;
 use crate::shutdown::{Sequence, Shutdown, end_part};
 use crate::simulator::{self, Controls, Simulator};
 use crate::telemetry::Chain;
-use crate::telemetry::metrics::{Backend, Metrics};
-use crate::turnlog::{LiveTurns, LocalTurnLog, TurnLog};
+use crate::telemetry::metrics::Metrics;
+use crate::turnlog::LiveTurns;
 use crate::words::ReplicaId;
-
-/// Callers that `/status` names.
-const MOST_LIMITED: usize = 10;
-
-/// Where state lives. Replicas that share these are one service.
-#[derive(Clone)]
-pub struct Seams {
-    /// Turns.
-    pub log: Arc<dyn TurnLog>,
-    /// Conversations.
-    pub memory: Arc<dyn Memory>,
-    /// Limits.
-    pub limiter: Arc<dyn Limiter>,
-    /// Places for sockets.
-    pub leases: Arc<dyn Leases>,
-    /// Who is alive.
-    pub presence: Arc<dyn Presence>,
-}
-
-impl Seams {
-    /// Everything in this process.
-    pub fn local(config: &Config, replica: &ReplicaId, metrics: &Arc<Metrics>) -> Self {
-        let memory = LocalMemory::new(&config.memory, Arc::clone(metrics));
-        let presence =
-            LocalPresence::new(Arc::new(LocalFleet::default()), replica.clone(), *config.turns.lease);
-        Self {
-            log: Arc::new(LocalTurnLog::new(config.turns.clone())),
-            memory: Arc::new(Measured::new(memory, Backend::Local, Arc::clone(metrics))),
-            limiter: Arc::new(LocalLimiter::new()),
-            leases: Arc::new(LocalLeases::new(Arc::clone(metrics))),
-            presence: Arc::new(presence),
-        }
-    }
-}
 
 /// Who speaks, by which model, and what is switched on.
 pub struct Cast {
@@ -124,6 +95,7 @@ impl App {
         config: Config,
         replica: ReplicaId,
         seams: Seams,
+        redis: Option<Redis>,
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Result<Self, Failure> {
@@ -138,6 +110,7 @@ impl App {
         shutdown.spawn(Arc::clone(&services.chat).tend(seams.presence));
         let connections = Connections::start(&services.config, seams.leases, metrics, shutdown);
         let board = status_board(&services, &connections, model, simulator.is_some(), &replica);
+        redis.into_iter().for_each(|redis| show_redis(&board, redis));
         let management = Shutdown::new();
         let (listen, management_listen) = listen(&services, &connections, board, &management).await?;
         services.health.started();
@@ -193,12 +166,26 @@ impl App {
 pub async fn serve(config: Config, replica: ReplicaId, shutdown: Shutdown) -> Result<(), Failure> {
     info!(event = "application_starting", "starting");
     let metrics = Arc::new(Metrics::new());
-    let seams = Seams::local(&config, &replica, &metrics);
-    let started = App::start(config, replica, seams, metrics, shutdown).await;
+    let state = Shutdown::new();
+    let started = begin(config, replica, metrics, &state, shutdown).await;
     let app = started
         .inspect_err(|failure| error!(event = "application_failed", error = %failure, "not started"))?;
     app.stopped().await;
+    end_part("redis", &state).await;
     Ok(())
+}
+
+/// Connects to where state lives and starts the service on it; `state` ends the connections.
+async fn begin(
+    config: Config,
+    replica: ReplicaId,
+    metrics: Arc<Metrics>,
+    state: &Shutdown,
+    shutdown: Shutdown,
+) -> Result<App, Failure> {
+    let redis = connect_redis(&config, &metrics, state)?;
+    let seams = Seams::new(&config, &replica, &metrics, redis.as_ref(), state);
+    App::start(config, replica, seams, redis, metrics, shutdown).await
 }
 
 /// Runs the built-in stand-in for a model alone.
@@ -281,42 +268,6 @@ async fn listen(
     let settings = accept::Settings::management(&config.server);
     until.spawn(accept::serve(management, endpoint, settings, None, until.clone()));
     Ok(addresses)
-}
-
-/// What `/status` shows beside what the edge knows itself.
-fn status_board(
-    services: &Services,
-    connections: &Arc<Connections>,
-    model: Arc<Upstreams>,
-    simulated: bool,
-    replica: &ReplicaId,
-) -> Arc<StatusBoard> {
-    let board = StatusBoard::new();
-    let replica = replica.to_string();
-    board.register("replica", move || json!(replica));
-    board.register("breakers", move || model.snapshot().iter().map(breaker).collect());
-    board.register("simulator_in_use", move || json!(simulated));
-    let connections = Arc::clone(connections);
-    board.register("sockets", move || {
-        let census = connections.census();
-        json!({"open": census.total, "principals": census.principals})
-    });
-    let limits = Arc::clone(&services.limits);
-    board.register("most_limited", move || {
-        let callers = limits.most_limited(MOST_LIMITED).into_iter();
-        callers.map(|(client, refused)| json!({"client": client, "refused": refused})).collect()
-    });
-    Arc::new(board)
-}
-
-fn breaker(snapshot: &crate::resilience::Snapshot) -> Value {
-    use crate::telemetry::metrics::Label as _;
-    json!({
-        "name": snapshot.name,
-        "state": snapshot.state.as_label(),
-        "consecutive_failures": snapshot.consecutive_failures,
-        "probe_in_ms": snapshot.probe_in.map(|wait| wait.as_millis() as u64),
-    })
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

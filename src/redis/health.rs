@@ -1,0 +1,169 @@
+//! How Redis is: what works in a smaller way without it, and when what it holds may be less than what it confirmed.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::telemetry::metrics::{Feature, Label as _, Metrics};
+
+/// Signs of life in a row that close the breaker early.
+const SIGNS: u32 = 2;
+
+/// How often Redis came back, and how often it had lost everything. Whoever keeps copies looks at them when it grows:
+/// after a return the last writes may be missing (a failover), after a loss everything is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resync {
+    /// Returns so far.
+    pub returns: u64,
+    /// Losses so far.
+    pub losses: u64,
+}
+
+/// How Redis is. Clones are the same.
+#[derive(Clone)]
+pub struct Health {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    features: BTreeSet<Feature>,
+    degraded: Mutex<BTreeSet<Feature>>,
+    closed: AtomicBool,
+    signs: AtomicU32,
+    resync: watch::Sender<Resync>,
+    warnings: Mutex<BTreeSet<String>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Health {
+    /// All is well; `features` are those that use Redis.
+    pub(super) fn new(features: &[Feature], metrics: Arc<Metrics>) -> Self {
+        for feature in Feature::ALL {
+            metrics.redis.degraded.touch(&(*feature,));
+        }
+        let shared = Shared {
+            features: features.iter().copied().collect(),
+            degraded: Mutex::default(),
+            closed: AtomicBool::new(true),
+            signs: AtomicU32::new(0),
+            resync: watch::Sender::new(Resync::default()),
+            warnings: Mutex::default(),
+            metrics,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Tells when data may be missing.
+    pub fn resync(&self) -> watch::Receiver<Resync> {
+        self.shared.resync.subscribe()
+    }
+
+    /// Says whether a feature works in a smaller way now; a change is logged.
+    pub fn degrade(&self, feature: Feature, is_degraded: bool) {
+        let mut degraded = lock(&self.shared.degraded);
+        let changed = if is_degraded { degraded.insert(feature) } else { degraded.remove(&feature) };
+        drop(degraded);
+        if !changed {
+            return;
+        }
+        self.shared.metrics.redis.degraded.set(&(feature,), i64::from(is_degraded));
+        let feature = feature.as_label();
+        if is_degraded {
+            warn!(event = "redis_degraded", feature, "works without redis, in a smaller way");
+        } else {
+            info!(event = "redis_recovered", feature, "works with redis again");
+        }
+    }
+
+    /// What works in a smaller way now.
+    pub fn degraded(&self) -> Vec<Feature> {
+        lock(&self.shared.degraded).iter().copied().collect()
+    }
+
+    /// Redis was found to have lost what it held.
+    pub fn lost(&self) {
+        warn!(
+            event = "redis_data_lost",
+            "redis has lost its data; what this replica still has is written again"
+        );
+        self.shared.metrics.redis.data_lost.inc(&());
+        self.shared.resync.send_modify(|resync| resync.losses += 1);
+    }
+
+    /// Something an operator should know, once.
+    pub fn warn(&self, warning: String) {
+        if lock(&self.shared.warnings).insert(warning.clone()) {
+            warn!(event = "configuration_warning", warning, "redis is odd");
+        }
+    }
+
+    pub(super) fn warnings(&self) -> Vec<String> {
+        lock(&self.shared.warnings).iter().cloned().collect()
+    }
+
+    /// A connection came back, maybe to another machine than before.
+    pub(super) fn returned(&self) {
+        self.shared.resync.send_modify(|resync| resync.returns += 1);
+    }
+
+    /// Takes in how a sign of life went; true if the breaker need not wait any longer.
+    pub(super) fn knocked(&self, answered: bool) -> bool {
+        if !answered {
+            self.shared.signs.store(0, Ordering::Relaxed);
+            return false;
+        }
+        self.shared.signs.fetch_add(1, Ordering::Relaxed) + 1 >= SIGNS
+    }
+
+    /// Takes in whether the breaker lets calls through.
+    pub(super) fn closed(&self, is_closed: bool) {
+        if self.shared.closed.swap(is_closed, Ordering::Relaxed) == is_closed {
+            return;
+        }
+        for feature in &self.shared.features {
+            self.degrade(*feature, !is_closed);
+        }
+        if is_closed {
+            self.returned();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_degraded_while_the_breaker_is_open_and_copies_are_looked_at_afterwards() {
+        let metrics = Arc::new(Metrics::new());
+        let health = Health::new(&[Feature::Turns, Feature::Memory], Arc::clone(&metrics));
+        let resync = health.resync();
+        health.closed(false);
+        health.closed(false);
+        assert_eq!(health.degraded(), [Feature::Memory, Feature::Turns]);
+        assert_eq!(metrics.redis.degraded.get(&(Feature::Turns,)), 1);
+        assert_eq!(*resync.borrow(), Resync::default());
+
+        health.closed(true);
+        assert_eq!(health.degraded(), []);
+        assert_eq!(resync.borrow().returns, 1);
+        health.lost();
+        assert_eq!(*resync.borrow(), Resync { returns: 1, losses: 1 });
+    }
+
+    #[test]
+    fn two_signs_of_life_in_a_row_are_enough() {
+        let health = Health::new(&[], Arc::new(Metrics::new()));
+        assert!(!health.knocked(true));
+        assert!(!health.knocked(false));
+        assert!(!health.knocked(true));
+        assert!(health.knocked(true));
+    }
+}
