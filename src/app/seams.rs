@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::wrong;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::fleet::{LocalFleet, LocalPresence, Presence};
+use crate::fleet::{LocalFleet, LocalPresence, Presence, RedisPresence};
 use crate::limits::{Leases, Limiter, LocalLeases, LocalLimiter};
 use crate::memory::{LocalMemory, Measured, Memory};
 use crate::redis::{Redis, WrongRedis};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{Backend, Feature, Metrics};
-use crate::turnlog::{LocalTurnLog, TurnLog};
+use crate::turnlog::{LocalTurnLog, RedisTurnLog, TurnLog};
 use crate::words::ReplicaId;
 
 /// Where state lives. Replicas that share these are one service.
@@ -42,9 +42,14 @@ impl Seams {
         let local = Self::local(config, replica, metrics);
         match redis {
             None => local,
-            Some(_) => {
-                let _ = keeping;
-                local
+            Some(redis) => {
+                let (turns, counted) = (config.turns.clone(), Arc::clone(metrics));
+                let lease = *config.turns.lease;
+                Self {
+                    log: Arc::new(RedisTurnLog::new(redis.clone(), turns, counted, keeping)),
+                    presence: Arc::new(RedisPresence::new(redis.clone(), replica.clone(), lease)),
+                    ..local
+                }
             }
         }
     }
