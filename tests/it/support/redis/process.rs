@@ -17,11 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// One `redis-server`, as a server or as a Sentinel, in a folder of its own. The test asks it by a socket in that folder,
 /// so that neither TLS nor a proxy nor another server on its port is in the way.
 pub struct Process {
+    // Before the folder, which a dying server would still write into.
+    child: Mutex<Option<OwnProcess>>,
     folder: Folder,
     mode: &'static [&'static str],
     /// What says who asks; empty if nobody needs to.
     login: Vec<String>,
-    child: Mutex<Option<OwnProcess>>,
 }
 
 impl Process {

@@ -159,8 +159,8 @@ impl RedisServer {
         self.process.go_on();
     }
 
-    /// Waits until so many replicas have all that was written. Their link may be up long before: a replica is sent nothing
-    /// until it has said once, of itself a second later, how far it is.
+    /// Waits until so many replicas have all that was written. That their link is up does not say so: a replica is sent
+    /// nothing until it has told for the first time how far it is, which it does once a second.
     pub async fn has_reached(&self, replicas: usize) {
         let count = replicas.to_string();
         let wait: [&[&str]; 2] = [&["PUBLISH", "nobody", "marks the place"], &["WAIT", &count, "1000"]];
