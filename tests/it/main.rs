@@ -14,6 +14,7 @@ mod flow;
 mod process;
 mod readme;
 mod resume;
+mod rig;
 mod simulator;
 mod sockets;
 mod support;
