@@ -144,7 +144,9 @@ impl TurnLog for LocalTurnLog {
         }
         let cancel = known.and_then(|record| record.cancel);
         let life = left_of(copy.record.deadline) + self.retention();
-        shelf.restore(copy.clone(), life);
+        let mut copy = copy.clone();
+        copy.record.cancel = cancel.or(copy.record.cancel);
+        shelf.restore(copy, life);
         Ok(Appended::Ok { cancel })
     }
 

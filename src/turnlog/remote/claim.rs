@@ -67,7 +67,6 @@ impl RedisTurnLog {
                     return Ok(Reserved::accepted(turn, same_body));
                 }
                 Reserved::Held { turn, age, .. } if age >= VOID_AFTER => void = Some(turn),
-                Reserved::Held { turn, same_body: false, .. } => return Ok(Reserved::accepted(turn, false)),
                 Reserved::Held { .. } => sleep(LOOK_AGAIN).await,
             }
         }

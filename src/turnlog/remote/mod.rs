@@ -29,8 +29,8 @@ use crate::redis::{Call, FromRedisValue, Redis, RedisError, Resync, Script};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{Metrics, RedisOperation};
 use crate::words::{
-    CancelReason, ConversationId, Event, EventBody, EventId, ReplicaId, ResetReason, Timestamp, TurnId,
-    TurnStatus,
+    CancelReason, ConversationId, Event, EventBody, EventId, PersonaId, ReplicaId, ResetReason, Timestamp,
+    TurnId, TurnStatus,
 };
 
 /// Entries read at once: with as many events in each as one write has, some hundred KiB.
@@ -136,26 +136,26 @@ impl RedisTurnLog {
         let Some(mut seen) = self.whole(turn).await?.filter(|seen| seen.record.epoch == epoch) else {
             return Ok(Some(TakenOver::Lost));
         };
-        let resets = unfinished(&seen.record, &seen.events);
-        let reset = |epoch| resets_of(turn, epoch, &resets);
+        let resets = template(turn, &unfinished(&seen.record, &seen.events));
         let call = self
             .on(&scripts::TAKE_OVER, turn, None)
             .arg(&[epoch.to_string(), seen.record.last.to_string(), owner.to_string()])
-            .arg(template(&reset(PLACEHOLDER)))
-            .arg(resets.len());
+            .arg(resets.text.as_str())
+            .arg(resets.number);
         let (answer, text, takeovers, before): (String, String, String, String) =
             self.redis.run(&call).await?;
-        let new = match answer.as_str() {
-            "OK" => text.parse().map_err(|_| record::Unreadable("epoch"))?,
+        match answer.as_str() {
+            "OK" => {}
             "MOVED" => return Ok(None),
             "ENDED" => return Ok(Some(TakenOver::Ended(from_word(&text, "status")?))),
             _ => return Ok(Some(TakenOver::Lost)),
-        };
+        }
+        let new = text.parse().map_err(|_| record::Unreadable("epoch"))?;
         let takeovers: u32 = takeovers.parse().map_err(|_| record::Unreadable("takeovers"))?;
         self.index.moved(turn, &before).await;
         let claim = Claim { turn, owner: owner.clone(), epoch: new };
         self.index.note(&claim, &seen.record.conversation);
-        seen.events.extend(reset(new));
+        seen.events.extend(record::events(&[resets.in_epoch(&text).into_bytes()], EventId::START)?);
         seen.record.last = seen.events.last().map_or(seen.record.last, |event| event.id);
         (seen.record.owner, seen.record.epoch, seen.record.takeovers) =
             (Some(owner.clone()), new, takeovers + 1);
@@ -171,19 +171,29 @@ impl RedisTurnLog {
 /// Stands for an epoch that only the script knows; no epoch is ever that far in the future.
 const PLACEHOLDER: u64 = u64::MAX;
 
-fn resets_of(turn: TurnId, epoch: u64, personas: &[crate::words::PersonaId]) -> Vec<Arc<Event>> {
-    let reset = |persona: &crate::words::PersonaId| EventBody::ReplyReset {
+/// The first batch of an epoch that is not known yet.
+struct Resets {
+    /// A JSON array with `@` in the place of the epoch; nothing else in a reset can hold one.
+    text: String,
+    number: usize,
+}
+
+impl Resets {
+    fn in_epoch(&self, epoch: &str) -> String {
+        self.text.replace('@', epoch)
+    }
+}
+
+fn template(turn: TurnId, personas: &[PersonaId]) -> Resets {
+    let reset = |persona: &PersonaId| EventBody::ReplyReset {
         persona: persona.clone(),
         reason: ResetReason::Takeover,
     };
-    let numbered = personas.iter().zip(1..).map(|(persona, seq)| (EventId { epoch, seq }, reset(persona)));
-    numbered.map(|(id, body)| Arc::new(Event::new(id, turn, body))).collect()
-}
-
-/// The resets with `@` in the place of the epoch; nothing else in a reset can hold one.
-fn template(resets: &[Arc<Event>]) -> String {
-    let texts: Vec<_> = resets.iter().map(|event| String::from_utf8_lossy(event.json())).collect();
-    format!("[{}]", texts.join(",")).replace(&PLACEHOLDER.to_string(), "@")
+    let numbered =
+        personas.iter().zip(1..).map(|(persona, seq)| (EventId { epoch: PLACEHOLDER, seq }, reset(persona)));
+    let events: Vec<_> = numbered.map(|(id, body)| Arc::new(Event::new(id, turn, body))).collect();
+    let text = String::from_utf8_lossy(&record::array(&events)).replace(&PLACEHOLDER.to_string(), "@");
+    Resets { text, number: events.len() }
 }
 
 fn appended(answer: &str, detail: &str) -> Result<Appended, record::Unreadable> {

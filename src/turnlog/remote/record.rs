@@ -72,7 +72,8 @@ pub(super) fn with_log(call: Call, events: &[Arc<Event>]) -> Call {
     entries.fold(call, with_batch)
 }
 
-fn array(batch: &[Arc<Event>]) -> Vec<u8> {
+/// A batch as a JSON array.
+pub(super) fn array(batch: &[Arc<Event>]) -> Vec<u8> {
     let mut json = Vec::with_capacity(batch.iter().map(|event| event.size() + 1).sum::<usize>() + 1);
     for (nth, event) in batch.iter().enumerate() {
         json.push(if nth == 0 { b'[' } else { b',' });
