@@ -74,9 +74,10 @@ pub(super) fn with_log(call: Call, events: &[Arc<Event>]) -> Call {
 
 /// A batch as a JSON array.
 pub(super) fn array(batch: &[Arc<Event>]) -> Vec<u8> {
-    let mut json = Vec::with_capacity(batch.iter().map(|event| event.size() + 1).sum::<usize>() + 1);
+    let mut json = Vec::with_capacity(batch.iter().map(|event| event.size() + 1).sum::<usize>() + 2);
+    json.push(b'[');
     for (nth, event) in batch.iter().enumerate() {
-        json.push(if nth == 0 { b'[' } else { b',' });
+        json.extend_from_slice(if nth == 0 { b"" } else { b"," });
         json.extend_from_slice(event.json());
     }
     json.push(b']');
