@@ -30,19 +30,17 @@ pub struct Seams {
 }
 
 impl Seams {
-    /// Where the settings put them: in Redis, if there is one, otherwise in this process. `keeping` ends what keeps
-    /// copies in step.
+    /// Where the settings put them: in Redis, if there is one, otherwise in this process.
     pub fn new(
         config: &Config,
         replica: &ReplicaId,
         metrics: &Arc<Metrics>,
-        redis: Option<&Redis>,
-        keeping: &Shutdown,
+        connected: Option<&Connected>,
     ) -> Self {
         let local = Self::local(config, replica, metrics);
-        match redis {
+        match connected {
             None => local,
-            Some(redis) => {
+            Some(Connected { redis, keeping }) => {
                 let (turns, counted) = (config.turns.clone(), Arc::clone(metrics));
                 let lease = *config.turns.lease;
                 Self {
@@ -69,16 +67,22 @@ impl Seams {
     }
 }
 
+/// Redis, and what ends the tasks that keep connections and copies.
+pub struct Connected {
+    /// Redis.
+    pub redis: Redis,
+    /// Ends what keeps connections up and copies in step.
+    pub keeping: Shutdown,
+}
+
 /// Connects to Redis, if there is one.
-pub fn connect_redis(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    state: &Shutdown,
-) -> Result<Option<Redis>, Failure> {
+pub fn connect_redis(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Connected>, Failure> {
     let mut features = vec![Feature::Turns, Feature::Limits, Feature::Sockets];
     features.extend(config.memory.use_redis.then_some(Feature::Memory));
-    Redis::new(&config.redis, &features, metrics, state).map_err(|error| match error {
+    let keeping = Shutdown::new();
+    let redis = Redis::new(&config.redis, &features, metrics, &keeping).map_err(|error| match error {
         WrongRedis::File(reason) => Failure::Unavailable(reason),
         WrongRedis::Settings(_) | WrongRedis::Client(_) => wrong(error),
-    })
+    })?;
+    Ok(redis.map(|redis| Connected { redis, keeping }))
 }

@@ -23,7 +23,8 @@ use tokio::sync::watch;
 
 use crate::redis::Resync;
 use crate::words::{
-    CancelReason, ConversationId, Event, EventId, Principal, ReplicaId, Timestamp, TurnId, TurnStatus,
+    CancelReason, ConversationId, Event, EventBody, EventId, Principal, ReplicaId, Timestamp, TurnId,
+    TurnStatus,
 };
 
 pub use fold::{Fold, fold};
@@ -94,6 +95,15 @@ impl NewTurn {
             idempotency: self.idempotency.clone(),
         };
         LogPage { record, events: vec![Arc::clone(&self.first)] }
+    }
+
+    /// The turn as one that begins without shared state, and says so.
+    pub fn degraded(mut self) -> Self {
+        if let EventBody::TurnStarted { conversation, message_id, .. } = self.first.body.clone() {
+            let body = EventBody::TurnStarted { conversation, message_id, degraded: true };
+            self.first = Arc::new(Event::new(self.first.id, self.turn, body));
+        }
+        self
     }
 
     /// The right of its first owner.
