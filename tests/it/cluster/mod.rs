@@ -1,7 +1,12 @@
 //! Three replicas of the real program on a real Redis are one service.
 
+mod dying;
+mod killed;
+mod paused;
+mod racing;
 mod reach;
 mod together;
+mod witness;
 
 use polylogue::simulator::Controls;
 
