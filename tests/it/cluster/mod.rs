@@ -1,11 +1,14 @@
 //! Three replicas of the real program on a real Redis are one service.
 
+mod clocks;
 mod dying;
 mod killed;
 mod paused;
 mod racing;
 mod reach;
+mod rolling;
 mod together;
+mod wandering;
 mod witness;
 
 use polylogue::simulator::Controls;
