@@ -1,5 +1,6 @@
 //! Limits decided in Redis, for all replicas together.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ static DECIDE: Script = Script::new(RedisOperation::Decide, include_str!("decide
 const BREAKER: &str = "redis_limits";
 /// Decisions in a row that hit the ceiling before Redis is left alone for a moment. Otherwise every request would pay
 /// for a slow Redis; that moment is short, because only a decision finds out that Redis is quick again.
-const SLOW_IN_A_ROW: u32 = 3;
+const SLOW_IN_A_ROW: NonZeroU32 = NonZeroU32::new(3).unwrap();
 const LEFT_ALONE: Duration = Duration::from_secs(1);
 /// How long no decision may have been missed before limits count as whole again: a Redis that is slow now and then is
 /// one degradation, not many.
@@ -57,8 +58,7 @@ impl RedisLimiter {
         replicas: impl Fn() -> usize + Send + Sync + 'static,
         metrics: &Arc<Metrics>,
     ) -> Self {
-        let failures = SLOW_IN_A_ROW.try_into().unwrap_or(std::num::NonZeroU32::MIN);
-        let patience = config::Breaker { failures, recovery: config::Span(LEFT_ALONE) };
+        let patience = config::Breaker { failures: SLOW_IN_A_ROW, recovery: config::Span(LEFT_ALONE) };
         Self {
             redis,
             ceiling: *settings.limit_timeout,
@@ -114,9 +114,7 @@ impl RedisLimiter {
             Mode::Look => "look",
         });
         let call = checks.iter().fold(call, |call, Check { policy, .. }| match policy.strategy {
-            Strategy::FixedWindow => {
-                call.arg("fixed_window").arg(policy.quota).arg(micros(policy.window))
-            }
+            Strategy::FixedWindow => call.arg("fixed_window").arg(policy.quota).arg(micros(policy.window)),
             Strategy::Gcra => call.arg("gcra").arg(policy.quota).arg(nanos(period(policy))),
         });
         call.once()
