@@ -19,3 +19,18 @@ impl FleetSize {
         self.last.load(Ordering::Relaxed).max(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_is_alive_itself() {
+        let size = FleetSize::default();
+        assert_eq!(size.last(), 1);
+        size.set(3);
+        assert_eq!(size.last(), 3);
+        size.set(0);
+        assert_eq!(size.last(), 1);
+    }
+}
