@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::wrong;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::fleet::{LocalFleet, LocalPresence, Presence, RedisPresence};
-use crate::limits::{Leases, Limiter, LocalLeases, LocalLimiter};
+use crate::fleet::{FleetSize, LocalFleet, LocalPresence, Presence, RedisPresence};
+use crate::limits::{Leases, Limiter, LocalLeases, LocalLimiter, RedisLeases, RedisLimiter};
 use crate::memory::{LocalMemory, Measured, Memory};
 use crate::redis::{Redis, WrongRedis};
 use crate::shutdown::Shutdown;
@@ -27,6 +27,8 @@ pub struct Seams {
     pub leases: Arc<dyn Leases>,
     /// Who is alive.
     pub presence: Arc<dyn Presence>,
+    /// How many are alive, told by presence to whoever has to share without Redis.
+    pub fleet_size: Arc<FleetSize>,
 }
 
 impl Seams {
@@ -43,8 +45,12 @@ impl Seams {
             Some(Connected { redis, keeping }) => {
                 let (turns, counted) = (config.turns.clone(), Arc::clone(metrics));
                 let lease = *config.turns.lease;
+                let size = Arc::clone(&local.fleet_size);
+                let replicas = move || size.last();
                 Self {
                     log: Arc::new(RedisTurnLog::new(redis.clone(), turns, counted, keeping)),
+                    limiter: Arc::new(RedisLimiter::new(redis.clone(), &config.redis, replicas, metrics)),
+                    leases: Arc::new(RedisLeases::new(redis.clone(), Arc::clone(metrics))),
                     presence: Arc::new(RedisPresence::new(redis.clone(), replica.clone(), lease)),
                     ..local
                 }
@@ -63,6 +69,7 @@ impl Seams {
             limiter: Arc::new(LocalLimiter::new()),
             leases: Arc::new(LocalLeases::new(Arc::clone(metrics))),
             presence: Arc::new(presence),
+            fleet_size: Arc::default(),
         }
     }
 }

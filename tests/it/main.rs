@@ -12,6 +12,7 @@ mod cluster;
 mod contract;
 mod edge;
 mod flow;
+mod limits;
 mod process;
 mod readme;
 mod resume;
