@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::fleet::{LocalFleet, LocalPresence, Presence, RedisPresence};
 use crate::limits::{Leases, Limiter, LocalLeases, LocalLimiter};
-use crate::memory::{LocalMemory, Measured, Memory};
+use crate::memory::{LocalMemory, Measured, Memory, RedisMemory, ShelteredMemory};
 use crate::redis::{Redis, WrongRedis};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{Backend, Feature, Metrics};
@@ -45,9 +45,11 @@ impl Seams {
             Some(redis) => {
                 let (turns, counted) = (config.turns.clone(), Arc::clone(metrics));
                 let lease = *config.turns.lease;
+                let memory = config.memory.use_redis.then(|| shared_memory(config, metrics, redis, keeping));
                 Self {
                     log: Arc::new(RedisTurnLog::new(redis.clone(), turns, counted, keeping)),
                     presence: Arc::new(RedisPresence::new(redis.clone(), replica.clone(), lease)),
+                    memory: memory.unwrap_or(local.memory),
                     ..local
                 }
             }
@@ -67,6 +69,17 @@ impl Seams {
             presence: Arc::new(presence),
         }
     }
+}
+
+fn shared_memory(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    redis: &Redis,
+    keeping: &Shutdown,
+) -> Arc<dyn Memory> {
+    let shared = RedisMemory::new(redis.clone(), &config.memory);
+    let memory = ShelteredMemory::new(shared, &config.memory, Arc::clone(metrics), keeping);
+    Arc::new(Measured::new(memory, Backend::Redis, Arc::clone(metrics)))
 }
 
 /// Connects to Redis, if there is one.

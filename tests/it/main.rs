@@ -11,6 +11,7 @@ mod architecture;
 mod contract;
 mod edge;
 mod flow;
+mod memory;
 mod process;
 mod readme;
 mod resume;
