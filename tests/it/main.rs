@@ -13,6 +13,7 @@ mod contract;
 mod edge;
 mod flow;
 mod limits;
+mod memory;
 mod process;
 mod readme;
 mod resume;
