@@ -13,7 +13,7 @@ use proptest::test_runner::TestRunner;
 use tokio::time::{Instant, sleep};
 
 use super::{ask, check, policy};
-use crate::contract::redis::{Shape, connect};
+use crate::contract::redis::{Shape, connect_patiently};
 use crate::support::redis::RedisServer;
 
 const WINDOW: Duration = Duration::from_millis(250);
@@ -44,7 +44,7 @@ fn schedule() -> impl Generator<Value = Vec<u64>> {
 /// What Redis said to each request of these schedules; each schedule has a subject of its own.
 async fn asked(schedules: &[(Arc<Policy>, Vec<u64>)]) -> Vec<Vec<Step>> {
     let alone = Shape::alone().await;
-    let connected = alone.connect();
+    let connected = alone.connect_patiently();
     let (limiter, began) = (connected.patient_limiter(), Instant::now());
     let limiter = &limiter;
     let run = |(number, (policy, waits)): (usize, &(Arc<Policy>, Vec<u64>))| {
@@ -161,7 +161,7 @@ fn gcra_in_redis_answers_as_governor_in_this_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_101_requests_through_three_replicas_exactly_100_pass() {
     let redis = RedisServer::start().await;
-    let replicas: Vec<_> = (0..3).map(|_| connect(&redis.url(), "shared")).collect();
+    let replicas: Vec<_> = (0..3).map(|_| connect_patiently(&redis.url(), "shared")).collect();
     for strategy in [Strategy::FixedWindow, Strategy::Gcra] {
         let limiters: Vec<_> = replicas.iter().map(|replica| replica.patient_limiter()).collect();
         let policy = policy(100, Duration::from_secs(3600), strategy);
