@@ -1,6 +1,6 @@
 //! What this replica has of all conversations, within bounds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
@@ -34,6 +34,8 @@ pub(super) struct Pages {
     by_age: BTreeSet<(MessageId, ConversationId)>,
     /// Conversations of which the shared memory may have lost something.
     doubted: BTreeSet<ConversationId>,
+    /// Conversations that somebody is sharing something of, and how many do.
+    busy: HashMap<ConversationId, usize>,
     bytes: usize,
     pinned_bytes: usize,
     most_messages: usize,
@@ -48,6 +50,7 @@ impl Pages {
             marks: Shelf::new(*settings.ttl),
             by_age: BTreeSet::new(),
             doubted: BTreeSet::new(),
+            busy: HashMap::new(),
             bytes: 0,
             pinned_bytes: 0,
             most_messages: settings.max_messages.get(),
@@ -137,6 +140,21 @@ impl Pages {
         })
     }
 
+    /// Somebody begins to share what they write: nobody else need do it meanwhile.
+    pub(super) fn begins(&mut self, id: &ConversationId) {
+        *self.busy.entry(id.clone()).or_default() += 1;
+    }
+
+    /// Somebody has ended that, one way or the other.
+    pub(super) fn ends(&mut self, id: &ConversationId) {
+        if let Some(count) = self.busy.get_mut(id) {
+            *count -= 1;
+            if *count == 0 {
+                self.busy.remove(id);
+            }
+        }
+    }
+
     /// Suspects that the shared memory has lost what was used at or after this moment; everything, if there is none.
     pub(super) fn doubt(&mut self, since: Option<Instant>) {
         self.doubted.extend(self.pages.used_since(since));
@@ -153,13 +171,13 @@ impl Pages {
         self.doubted.remove(id);
     }
 
-    /// Some conversations of which something is to be shared, but none of those left out: forgotten ones first, then the
-    /// oldest messages, then what is in doubt.
+    /// Some conversations of which something is to be shared and nobody does, but none of those left out: forgotten ones
+    /// first, then the oldest messages, then what is in doubt.
     pub(super) fn work(&self, most: usize, left_out: &BTreeSet<ConversationId>) -> BTreeSet<ConversationId> {
         let of_messages = self.by_age.iter().map(|(_, id)| id);
         let all = self.marks.pinned().chain(of_messages).chain(&self.doubted);
         let mut work = BTreeSet::new();
-        for id in all.filter(|id| !left_out.contains(*id)) {
+        for id in all.filter(|id| !left_out.contains(*id) && !self.busy.contains_key(*id)) {
             if work.len() == most {
                 break;
             }
@@ -168,8 +186,11 @@ impl Pages {
         work
     }
 
-    /// What of this conversation is still to be shared: its mark, and messages.
+    /// What of this conversation is still to be shared, if nobody does: its mark, and messages.
     pub(super) fn unshared(&self, id: &ConversationId, now: Instant) -> (Option<MessageId>, Vec<Portion>) {
+        if self.busy.contains_key(id) {
+            return (None, Vec::new());
+        }
         let mark = self.marks.peek_pinned(id, now).copied();
         let portions = self.pages.peek_pinned(id, now).map(Page::unshared);
         (mark, portions.unwrap_or_default())
