@@ -3,14 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::telemetry::metrics::{Feature, Label as _, Metrics};
 
 /// Signs of life in a row that close the breaker early.
 const SIGNS: u32 = 2;
+
+/// For how long after a return Redis may lack what it is about to be given again: whoever has copies waits no longer than
+/// this before the next attempt to write them.
+const CATCHING_UP: Duration = Duration::from_secs(5);
 
 /// How often Redis came back, and how often it had lost everything. Whoever keeps copies looks at them when it grows:
 /// after a return the last writes may be missing (a failover), after a loss everything is.
@@ -34,6 +40,7 @@ struct Shared {
     closed: AtomicBool,
     signs: AtomicU32,
     resync: watch::Sender<Resync>,
+    doubted: Mutex<Option<Instant>>,
     warnings: Mutex<BTreeSet<String>>,
     metrics: Arc<Metrics>,
 }
@@ -50,6 +57,7 @@ impl Health {
             closed: AtomicBool::new(true),
             signs: AtomicU32::new(0),
             resync: watch::Sender::new(Resync::default()),
+            doubted: Mutex::default(),
             warnings: Mutex::default(),
             metrics,
         };
@@ -59,6 +67,17 @@ impl Health {
     /// Tells when data may be missing.
     pub fn resync(&self) -> watch::Receiver<Resync> {
         self.shared.resync.subscribe()
+    }
+
+    /// Whether Redis came back so lately that what it does not have may only not have been given back to it yet. Then "not
+    /// there" means "nobody can tell".
+    pub fn is_catching_up(&self) -> bool {
+        lock(&self.shared.doubted).is_some_and(|since| since.elapsed() < CATCHING_UP)
+    }
+
+    /// What Redis does not have is in doubt from now on; said before anybody can ask what came back.
+    pub(super) fn is_doubted(&self) {
+        *lock(&self.shared.doubted) = Some(Instant::now());
     }
 
     /// Says whether a feature works in a smaller way now; a change is logged.
@@ -89,6 +108,7 @@ impl Health {
             event = "redis_data_lost",
             "redis has lost its data; what this replica still has is written again"
         );
+        self.is_doubted();
         self.shared.metrics.redis.data_lost.inc(&());
         self.shared.resync.send_modify(|resync| resync.losses += 1);
     }
@@ -106,6 +126,7 @@ impl Health {
 
     /// A connection came back, maybe to another machine than before.
     pub(super) fn returned(&self) {
+        self.is_doubted();
         self.shared.resync.send_modify(|resync| resync.returns += 1);
     }
 

@@ -71,6 +71,14 @@ impl RedisTurnLog {
         script.on([keys.turn(turn), keys.log(turn)].into_iter().chain(newest))
     }
 
+    /// What Redis does not have, unless it may only not have been given back to it yet.
+    fn unknown<T>(&self) -> Result<Option<T>, LogUnavailable> {
+        if self.redis.health().is_catching_up() {
+            return Err(LogUnavailable("redis is still being given back what it may have lost".into()));
+        }
+        Ok(None)
+    }
+
     async fn write(
         &self,
         script: &'static Script,
@@ -312,12 +320,10 @@ impl TurnLog for RedisTurnLog {
             return Ok(Some(page));
         }
         let answer: Answer = self.read_from(turn, after, limit).await?;
-        let mut page = page(turn, answer, after, self.redis.clock())?;
-        if let Some(page) = &mut page {
-            page.events.truncate(limit);
-            self.followed.learn(&page.record);
-        }
-        Ok(page)
+        let Some(mut page) = page(turn, answer, after, self.redis.clock())? else { return self.unknown() };
+        page.events.truncate(limit);
+        self.followed.learn(&page.record);
+        Ok(Some(page))
     }
 
     async fn changed(&self, turn: TurnId, seen: EventId) {
@@ -327,7 +333,8 @@ impl TurnLog for RedisTurnLog {
     async fn cancel(&self, turn: TurnId, reason: CancelReason) -> Result<Option<TurnStatus>, LogUnavailable> {
         let call = scripts::CANCEL.on([self.redis.keys().turn(turn)]).arg(word(&reason));
         let status: Option<String> = self.redis.run(&call).await?;
-        Ok(status.map(|status| from_word(&status, "status")).transpose()?)
+        let Some(status) = status else { return self.unknown() };
+        Ok(Some(from_word(&status, "status")?))
     }
 
     async fn current(
