@@ -1,7 +1,7 @@
 //! How Redis is: what works in a smaller way without it, and when what it holds may be less than what it confirmed.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,9 +10,6 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::telemetry::metrics::{Feature, Label as _, Metrics};
-
-/// Signs of life in a row that close the breaker early.
-const SIGNS: u32 = 2;
 
 /// For how long after a return Redis may lack what it is about to be given again: whoever has copies waits no longer than
 /// this before the next attempt to write them.
@@ -34,11 +31,18 @@ pub struct Health {
     shared: Arc<Shared>,
 }
 
+/// How the last signs of life went.
+#[derive(Default)]
+struct Signs {
+    were_answered: bool,
+    in_a_row: u32,
+}
+
 struct Shared {
     features: BTreeSet<Feature>,
     degraded: Mutex<BTreeSet<Feature>>,
     closed: AtomicBool,
-    signs: AtomicU32,
+    signs: Mutex<Signs>,
     resync: watch::Sender<Resync>,
     doubted: Mutex<Option<Instant>>,
     warnings: Mutex<BTreeSet<String>>,
@@ -55,7 +59,7 @@ impl Health {
             features: features.iter().copied().collect(),
             degraded: Mutex::default(),
             closed: AtomicBool::new(true),
-            signs: AtomicU32::new(0),
+            signs: Mutex::default(),
             resync: watch::Sender::new(Resync::default()),
             doubted: Mutex::default(),
             warnings: Mutex::default(),
@@ -130,13 +134,12 @@ impl Health {
         self.shared.resync.send_modify(|resync| resync.returns += 1);
     }
 
-    /// Takes in how a sign of life went; true if the breaker need not wait any longer.
-    pub(super) fn knocked(&self, answered: bool) -> bool {
-        if !answered {
-            self.shared.signs.store(0, Ordering::Relaxed);
-            return false;
-        }
-        self.shared.signs.fetch_add(1, Ordering::Relaxed) + 1 >= SIGNS
+    /// Takes in how a sign of life went; how many in a row went like this.
+    pub(super) fn knocked(&self, answered: bool) -> u32 {
+        let mut signs = lock(&self.shared.signs);
+        let before = if signs.were_answered == answered { signs.in_a_row } else { 0 };
+        *signs = Signs { were_answered: answered, in_a_row: before.saturating_add(1) };
+        signs.in_a_row
     }
 
     /// Takes in whether the breaker lets calls through.
@@ -180,11 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn two_signs_of_life_in_a_row_are_enough() {
+    fn signs_of_life_are_counted_while_they_are_alike() {
         let health = Health::new(&[], Arc::new(Metrics::new()));
-        assert!(!health.knocked(true));
-        assert!(!health.knocked(false));
-        assert!(!health.knocked(true));
-        assert!(health.knocked(true));
+        let signs = [true, true, false, true, false, false, false];
+        assert_eq!(signs.map(|answered| health.knocked(answered)), [1, 2, 1, 1, 1, 2, 3]);
     }
 }
