@@ -301,8 +301,9 @@ impl TurnLog for RedisTurnLog {
         self.index.add(turn, owner).await?;
         for _ in 0..TAKEOVER_TRIES {
             if let Some(taken) = self.try_take_over(turn, epoch, owner).await? {
+                // Lost to ourselves, if an earlier answer got lost: then it is to be found here.
                 if matches!(taken, TakenOver::Lost | TakenOver::Ended(_)) {
-                    self.index.remove(turn, owner).await;
+                    self.index.remove_if_not_of(turn, owner).await;
                 }
                 return Ok(taken);
             }
