@@ -12,6 +12,8 @@ mod cluster;
 mod contract;
 mod edge;
 mod flow;
+mod limits;
+mod memory;
 mod process;
 mod readme;
 mod resume;

@@ -1,8 +1,10 @@
 //! Redis in each of its shapes, for the suites that run against it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use polylogue::config::{Config, KeyPrefix};
+use polylogue::config::{Config, KeyPrefix, Span};
+use polylogue::limits::{RedisLeases, RedisLimiter};
 use polylogue::redis::Redis;
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::Metrics;
@@ -50,6 +52,29 @@ pub struct Connected {
     pub metrics: Arc<Metrics>,
     /// What a seam keeps running belongs to this.
     pub keeping: Shutdown,
+}
+
+impl Connected {
+    /// Limits decided here, by one of so many replicas.
+    pub fn limiter(&self, replicas: usize) -> RedisLimiter {
+        self.limiter_that_waits(*Config::default().redis.limit_timeout, replicas)
+    }
+
+    /// Limits decided here and nowhere else, however busy the machine is.
+    pub fn patient_limiter(&self) -> RedisLimiter {
+        self.limiter_that_waits(Duration::from_secs(10), 1)
+    }
+
+    fn limiter_that_waits(&self, ceiling: Duration, replicas: usize) -> RedisLimiter {
+        let mut settings = Config::default().redis;
+        settings.limit_timeout = Span(ceiling);
+        RedisLimiter::new(self.redis.clone(), &settings, move || replicas, &self.metrics)
+    }
+
+    /// Places held here.
+    pub fn leases(&self) -> RedisLeases {
+        RedisLeases::new(self.redis.clone(), Arc::clone(&self.metrics))
+    }
 }
 
 impl Drop for Connected {
