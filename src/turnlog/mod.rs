@@ -244,7 +244,7 @@ pub trait TurnLog: Send + Sync + 'static {
     /// claim, `Gone` if its time is over. A conversation or a key that meanwhile led to another turn keeps leading there.
     async fn restore(&self, claim: &Claim, copy: &LogPage) -> Result<Appended, LogUnavailable>;
 
-    /// Gives the turn up for others to take over: a planned stop.
+    /// Gives the turn up for others to take over: a planned stop. The same once more (an answer got lost) is answered `Ok`.
     async fn release(&self, claim: &Claim, previous: EventId) -> Result<Appended, LogUnavailable>;
 
     /// Takes over a turn last seen in `epoch`. Writes a `reply.reset` for every chosen reply that is not durably
