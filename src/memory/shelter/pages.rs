@@ -283,3 +283,56 @@ impl Pages {
         self.pages.put(id.clone(), page, is_pinned, now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::memory::shelter::tests::{here, said, turn};
+    use crate::words::Timestamp;
+
+    fn portion(n: u64) -> Portion {
+        Portion::said(&[said(n)], false, Timestamp::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_costs_nothing() {
+        let mut settings = config::Config::default().memory;
+        settings.max_messages = 3.try_into().unwrap();
+        let (mut pages, began) = (Pages::new(&settings), Instant::now());
+        for n in 0..200 {
+            let id = format!("conversation-{}", n % 20).parse().unwrap();
+            pages.write(&id, &portion(n), began);
+            match n % 5 {
+                0 => _ = pages.forget(&id, turn(n - n % 2).user_message(), n % 2 == 0, began),
+                1 => drop(pages.learn(&id, Found::default(), began)),
+                2 => pages.confirm(&id, &[said(n)], began),
+                3 => pages.hear(&id, turn(n - 3).user_message(), began),
+                _ => drop(pages.read(&id, began)),
+            }
+        }
+        pages.doubt(None);
+        for id in pages.work(usize::MAX, &BTreeSet::new()) {
+            let (mark, portions) = pages.unshared(&id, began);
+            mark.into_iter().for_each(|mark| _ = pages.forget(&id, mark, true, began));
+            portions.iter().for_each(|portion| pages.confirm(&id, &portion.messages, began));
+            pages.trust(&id);
+        }
+        assert_eq!((pages.unconfirmed(), pages.pinned_bytes), ((0, 0), 0));
+        assert!(pages.bytes > 0 && pages.work(1, &BTreeSet::new()).is_empty());
+
+        assert_eq!(pages.tidy(began + *settings.ttl), 0);
+        assert_eq!((pages.bytes, pages.conversations(), pages.marks.len()), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hearing_of_a_forgetting_does_not_make_what_is_left_live_longer() {
+        let settings = config::Config::default().memory;
+        let (mut pages, began) = (Pages::new(&settings), Instant::now());
+        pages.write(&here(), &portion(2), began);
+        pages.confirm(&here(), &[said(2)], began);
+        pages.hear(&here(), turn(1).user_message(), began + Duration::from_secs(60));
+        assert!(matches!(pages.read(&here(), began + *settings.ttl), Own::Forgotten));
+    }
+}
