@@ -173,7 +173,10 @@ impl Stage {
                 let log = replica.client.resume(&told.turn, "0-0").await.rest().await;
                 tales.iter().for_each(|tale| tale.must_agree_with(&log));
                 let guide = &applied(&log)["guide"];
-                assert_eq!((&guide["content"], &guide["text"]), (&turn["replies"][0]["content"], &guide["content"]));
+                assert_eq!(
+                    (&guide["content"], &guide["text"]),
+                    (&turn["replies"][0]["content"], &guide["content"])
+                );
             }
             if self.takeovers().await == 0.0 {
                 self.is_remembered(told, &turn).await;
@@ -185,7 +188,8 @@ impl Stage {
 
     /// The conversation has the question and the answer, once.
     async fn is_remembered(&self, told: &Told, turn: &Value) {
-        let path = format!("/api/v1/conversations/{}/messages", told.body["conversation_id"].as_str().unwrap());
+        let path =
+            format!("/api/v1/conversations/{}/messages", told.body["conversation_id"].as_str().unwrap());
         let messages = self.replicas[told.at].client.get(&path).await.body;
         let said: Vec<_> =
             messages["data"].as_array().unwrap().iter().map(|message| &message["content"]).collect();
