@@ -264,10 +264,7 @@ fn in_the_way(turns: &HashMap<TurnId, Arc<Live>>, new: &NewTurn) -> Option<Accep
     known.or_else(|| running_in(turns, &new.conversation).map(Accepted::Busy))
 }
 
-fn known_by<'a>(
-    mut turns: impl Iterator<Item = &'a Arc<Live>>,
-    wanted: &Idempotency,
-) -> Option<Accepted> {
+fn known_by<'a>(mut turns: impl Iterator<Item = &'a Arc<Live>>, wanted: &Idempotency) -> Option<Accepted> {
     let of = |live: &Arc<Live>| live.record().idempotency.clone().filter(|known| known.key == wanted.key);
     turns.find_map(|live| {
         let known = of(live)?;

@@ -126,7 +126,9 @@ impl Index {
         let (mut running, mut wrong) = (Vec::new(), Vec::new());
         for look in looks {
             match look? {
-                (turn, Some((status, epoch, of))) if status == "running" && (of == owner || of.is_empty()) => {
+                (turn, Some((status, epoch, of)))
+                    if status == "running" && (of == owner || of.is_empty()) =>
+                {
                     running.push((turn, epoch))
                 }
                 (turn, _) => wrong.push(turn),
