@@ -103,7 +103,8 @@ async fn a_lost_answer_to_any_step_of_a_turn_repeats_nothing() {
     let mut stage = ways.stage(20, &[]).await;
     let accept = ways.script(include_str!("../../../../src/turnlog/remote/accept.lua")).await;
     let append = ways.script(include_str!("../../../../src/turnlog/remote/write.lua")).await;
-    for part in [accept, append, "routing.decided".into(), "reply.completed".into(), "turn.completed".into()] {
+    for part in [accept, append, "routing.decided".into(), "reply.completed".into(), "turn.completed".into()]
+    {
         ways.all(&Mode::CutAnswerTo { part: part.clone() });
         stage.tell().await;
         stage.all_have_ended().await;

@@ -80,7 +80,10 @@ impl Reader {
 
     async fn wait_until(&self, holds: impl Fn(&Seen) -> bool) {
         let mut seen = self.seen.clone();
-        let waited = timeout(PATIENCE, seen.wait_for(|seen| holds(seen))).await.map(|seen| drop(seen.unwrap()));
-        waited.unwrap_or_else(|_| panic!("{} stands still: {:#?}", self.turn, self.seen.borrow().events.last()));
+        let waited =
+            timeout(PATIENCE, seen.wait_for(|seen| holds(seen))).await.map(|seen| drop(seen.unwrap()));
+        waited.unwrap_or_else(|_| {
+            panic!("{} stands still: {:#?}", self.turn, self.seen.borrow().events.last())
+        });
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::support::{Answer, Client};
 use crate::support::replicas::Replicas;
+use crate::support::{Answer, Client};
 
 /// Between two looks.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Looks at every replica all the time: each is always ready, and of a turn that was accepted none ever says that it is
 /// not known, though it may say that it cannot tell.
@@ -49,7 +49,8 @@ impl Watch {
 async fn look(client: Client, turns: Arc<Mutex<Vec<String>>>, answers: Arc<Mutex<BTreeMap<String, usize>>>) {
     let note = |answer: String| *answers.lock().unwrap().entry(answer).or_default() += 1;
     // Whoever is dead says nothing.
-    let get = async |path: &str| Some(Answer::of(client.client.get(client.url(path)).send().await.ok()?).await);
+    let get =
+        async |path: &str| Some(Answer::of(client.client.get(client.url(path)).send().await.ok()?).await);
     for round in 0.. {
         if let Some(answer) = get("/readyz").await {
             note(format!("/readyz {}", answer.status));
