@@ -176,6 +176,11 @@ impl RedisTurnLog {
     }
 }
 
+/// Whatever became of what failed, nobody can see the turn yet.
+fn unseen(error: LogUnavailable) -> LogUnavailable {
+    LogUnavailable(error.into())
+}
+
 /// Stands for an epoch that only the script knows; no epoch is ever that far in the future.
 const PLACEHOLDER: u64 = u64::MAX;
 
@@ -219,7 +224,7 @@ fn appended(answer: &str, detail: &str) -> Result<Appended, record::Unreadable> 
 #[async_trait]
 impl TurnLog for RedisTurnLog {
     async fn accept(&self, turn: NewTurn) -> Result<Accepted, LogUnavailable> {
-        self.index.add(turn.turn, &turn.owner).await?;
+        self.index.add(turn.turn, &turn.owner).await.map_err(unseen)?;
         let accepted = self.accept_reserved(&turn).await;
         match &accepted {
             Ok(Accepted::Ok(claim)) => self.index.note(claim, &turn.conversation),

@@ -1,12 +1,14 @@
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use polylogue::simulator::Controls;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{Reader, Watch};
 use crate::support::replicas::{Plan, Replica, Replicas, applied};
-use crate::support::{Answer, eventually, model};
+use crate::support::{Answer, eventually, metric, model};
 
 /// Three replicas, what they were asked to tell, and everybody who listens.
 pub struct Stage {
@@ -40,7 +42,8 @@ impl Stage {
         model.change(|settings| {
             (settings.tokens, settings.token_gap_ms) = (NonZeroU32::new(tokens).unwrap(), 20);
         });
-        let plan = settings.iter().copied().fold(Plan::on(&simulator), Plan::set);
+        let plan = Plan::on(&simulator).set("redis.limit_timeout=250ms");
+        let plan = settings.iter().copied().fold(plan, Plan::set);
         let replicas = Replicas::of(urls.map(|url| plan.clone().redis(url)).into()).await;
         let watch = Watch::over(&replicas);
         let stage = Self { replicas, model, watch, told: Vec::new() };
@@ -162,13 +165,15 @@ impl Stage {
     /// Waits for the end of everything, and fails unless all that was accepted is found exactly once, wherever one looks:
     /// told in one piece to everybody who listened, by whom it was accepted, and known by its key.
     pub async fn must_balance(&self) {
+        self.all_have_ended().await;
+        self.is_well().await;
         for told in &self.told {
             let readers = told.readers.iter().filter(|reader| self.replicas[reader.at].is_live());
             let tales = join_all(readers.map(Reader::tale)).await;
             let turn = self.living().next().unwrap().ended(&told.turn).await;
             assert_eq!(turn["status"], "completed", "{turn}");
             for replica in self.living() {
-                assert_eq!(replica.turn(&told.turn).await, turn);
+                assert_eq!(replica.ended(&told.turn).await, turn);
                 self.knows(told, replica).await;
                 let log = replica.client.resume(&told.turn, "0-0").await.rest().await;
                 tales.iter().for_each(|tale| tale.must_agree_with(&log));
@@ -178,22 +183,22 @@ impl Stage {
                     (&turn["replies"][0]["content"], &guide["content"])
                 );
             }
-            if self.takeovers().await == 0.0 {
-                self.is_remembered(told, &turn).await;
-            }
+            self.is_remembered(told, &turn).await;
         }
-        self.is_well().await;
         self.watch.must_be_content();
     }
 
-    /// The conversation has the question and the answer, once.
+    /// The conversation has the question and the answer, once, wherever one asks.
     async fn is_remembered(&self, told: &Told, turn: &Value) {
         let path =
             format!("/api/v1/conversations/{}/messages", told.body["conversation_id"].as_str().unwrap());
-        let messages = self.replicas[told.at].client.get(&path).await.body;
-        let said: Vec<_> =
-            messages["data"].as_array().unwrap().iter().map(|message| &message["content"]).collect();
-        assert_eq!(said, [&told.body["message"], &turn["replies"][0]["content"]], "{messages}");
+        let expected = [&told.body["message"], &turn["replies"][0]["content"]];
+        for replica in self.living() {
+            let messages = replica.client.get(&path).await.body;
+            let said: Vec<_> =
+                messages["data"].as_array().into_iter().flatten().map(|one| &one["content"]).collect();
+            assert_eq!(said, expected, "{messages}");
+        }
     }
 
     /// Fails unless each turn was told by who accepted it and nobody else.
@@ -216,27 +221,41 @@ async fn ask(replica: &Replica, key: &str, body: &Value) -> Answer {
     replica.client.post_with("/api/v1/turns", &[("Idempotency-Key", key)], body).await
 }
 
+/// What these tests are about. Limits are degraded whenever one decision misses its ceiling, as it may on a busy machine.
+const FEATURES: [&str; 2] = ["turns", "memory"];
+
 async fn is_degraded(replica: &Replica) {
-    eventually("it says that it works without Redis", async || {
-        let status = replica.status().await;
-        replica.metric("feature_degraded{feature=\"turns\"}").await == 1.0
-            && replica.metric("redis_up").await == 0.0
-            && status["redis"]["up"] == false
-            && status["degraded"].as_array().is_some_and(|all| all.contains(&"turns".into()))
-    })
-    .await;
-    eventually("it logs that", async || !replica.logged("redis_degraded").is_empty()).await;
+    eventually("it says that it works without Redis", async || says(replica, true).await).await;
+    eventually("it logs that", async || logged(replica, "redis_degraded") >= FEATURES.len()).await;
 }
 
 async fn is_well(replica: &Replica) {
     eventually("it says that all is well", async || {
-        let status = replica.status().await;
-        replica.metric("feature_degraded{feature=\"turns\"}").await == 0.0
-            && replica.metric("redis_up").await == 1.0
-            && status["redis"]["up"] == true
-            && status["degraded"] == json!([])
+        says(replica, false).await && replica.metric("memory_unconfirmed_messages").await == 0.0
     })
     .await;
-    let balances = || replica.logged("redis_degraded").len() == replica.logged("redis_recovered").len();
+    let balances = || logged(replica, "redis_degraded") == logged(replica, "redis_recovered");
     eventually("what was lost is said to be found again", async || balances()).await;
+}
+
+/// Whether it says, wherever it says such a thing, that Redis is missing, or that it is there.
+async fn says(replica: &Replica, is_missing: bool) -> bool {
+    let status = replica.status().await;
+    let degraded = status["degraded"].as_array().unwrap();
+    let listed = FEATURES.iter().all(|feature| degraded.contains(&json!(feature)) == is_missing);
+    if !listed || status["redis"]["up"] == is_missing {
+        // Asking takes what is asked for away from those who are to change it.
+        sleep(Duration::from_millis(20)).await;
+        return false;
+    }
+    let metrics = replica.management.get("/metrics").await.body;
+    let is = |series: &str, value: f64| metric(metrics.as_str().unwrap(), series) == value;
+    let [bad, good] = [is_missing, !is_missing].map(|holds| f64::from(u8::from(holds)));
+    is("redis_up", good)
+        && FEATURES.iter().all(|feature| is(&format!("feature_degraded{{feature=\"{feature}\"}}"), bad))
+}
+
+fn logged(replica: &Replica, event: &str) -> usize {
+    let lines = replica.logged(event);
+    lines.iter().filter(|line| FEATURES.iter().any(|feature| line["feature"] == *feature)).count()
 }

@@ -9,7 +9,7 @@ use crate::support::replicas::Replicas;
 use crate::support::{Answer, Client};
 
 /// Between two looks.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Looks at every replica all the time: each is always ready, and of a turn that was accepted none ever says that it is
 /// not known, though it may say that it cannot tell.
