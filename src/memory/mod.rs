@@ -7,10 +7,10 @@ mod recent;
 mod redis;
 mod shelter;
 
+pub use self::redis::RedisMemory;
 use async_trait::async_trait;
 pub use local::LocalMemory;
 pub use measured::Measured;
-pub use redis::RedisMemory;
 pub use shelter::{SharedMemory, ShelteredMemory};
 
 use crate::words::{ConversationId, Message, MessageId, Role, Timestamp};

@@ -54,6 +54,12 @@ impl Journal {
         self.with(|pages| pages.conversations() == 0)
     }
 
+    /// Whoever writes shares it as well, as long as they hold this.
+    pub(super) fn sharing(&self, id: &ConversationId) -> Sharing {
+        self.with(|pages| pages.begins(id));
+        Sharing { journal: self.clone(), id: id.clone() }
+    }
+
     /// Takes in what was said here; nobody else knows it yet.
     pub(super) fn write(&self, id: &ConversationId, portion: &Portion, now: Instant) -> Written {
         self.with(|pages| pages.write(id, portion, now))
@@ -130,7 +136,7 @@ impl Journal {
         self.with(|pages| pages.work(most, left_out))
     }
 
-    /// What of this conversation is to be shared: a mark, and messages.
+    /// What of this conversation is to be shared, if nobody does: a mark, and messages.
     pub(super) fn unshared(&self, id: &ConversationId) -> (Option<MessageId>, Vec<Portion>) {
         self.with(|pages| pages.unshared(id, Instant::now()))
     }
@@ -195,6 +201,18 @@ impl Journal {
                 count, suppressed, "too much waits for redis; the oldest of it is given up"
             );
         }
+    }
+}
+
+/// Somebody shares what they write; if they leave before that is done, it is done for them.
+pub(super) struct Sharing {
+    journal: Journal,
+    id: ConversationId,
+}
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        self.journal.with(|pages| pages.ends(&self.id));
     }
 }
 

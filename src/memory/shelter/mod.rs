@@ -19,7 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use journal::Journal;
+use journal::{Journal, Sharing};
 use keeper::Keeper;
 use pages::Own;
 pub use shared::{Answer, Became, Failed, Found, News, Portion, SharedMemory};
@@ -59,16 +59,17 @@ impl<S: SharedMemory> ShelteredMemory<S> {
     ) -> Result<Written, MemoryUnavailable> {
         let Inside { shared, journal } = &self.inside;
         let (portion, began) = (Portion::said(messages, whole, shared.now()), Instant::now());
+        let sharing = journal.sharing(id);
         let here = journal.write(id, &portion, began);
         let answer = match shared.write(id, &portion).await {
             Ok(answer) => answer,
             Err(failed) => {
-                self.inside.missed(&failed);
+                self.inside.missed(sharing, &failed);
                 return Ok(here);
             }
         };
         if let Err(failed) = self.inside.settled(id, messages, answer, began).await {
-            self.inside.missed(&failed);
+            self.inside.missed(sharing, &failed);
         }
         Ok(match answer.became {
             Became::Written(new) => Written::Written(new),
@@ -114,11 +115,12 @@ impl<S: SharedMemory> Memory for ShelteredMemory<S> {
         conversation: &ConversationId,
         up_to: MessageId,
     ) -> Result<bool, MemoryUnavailable> {
+        let sharing = self.inside.journal.sharing(conversation);
         let here = self.inside.journal.forget(conversation, up_to, false, Instant::now());
         match self.inside.forget(conversation, up_to).await {
             Ok(any) => Ok(any || here),
             Err(failed) => {
-                self.inside.missed(&failed);
+                self.inside.missed(sharing, &failed);
                 Ok(here)
             }
         }
@@ -148,7 +150,8 @@ impl<S: SharedMemory> Inside<S> {
     }
 
     /// Something has to be shared later. The breaker and the commands' metrics tell of the fault.
-    fn missed(&self, failed: &Failed) {
+    fn missed(&self, sharing: Sharing, failed: &Failed) {
+        drop(sharing);
         debug!(error = %Chain(failed), "kept here until it can be shared");
         self.journal.needs_work();
     }

@@ -1,6 +1,6 @@
 //! What this replica has of all conversations, within bounds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
@@ -34,6 +34,8 @@ pub(super) struct Pages {
     by_age: BTreeSet<(MessageId, ConversationId)>,
     /// Conversations of which the shared memory may have lost something.
     doubted: BTreeSet<ConversationId>,
+    /// Conversations that somebody is sharing something of, and how many do.
+    busy: HashMap<ConversationId, usize>,
     bytes: usize,
     pinned_bytes: usize,
     most_messages: usize,
@@ -48,6 +50,7 @@ impl Pages {
             marks: Shelf::new(*settings.ttl),
             by_age: BTreeSet::new(),
             doubted: BTreeSet::new(),
+            busy: HashMap::new(),
             bytes: 0,
             pinned_bytes: 0,
             most_messages: settings.max_messages.get(),
@@ -137,6 +140,21 @@ impl Pages {
         })
     }
 
+    /// Somebody begins to share what they write: nobody else need do it meanwhile.
+    pub(super) fn begins(&mut self, id: &ConversationId) {
+        *self.busy.entry(id.clone()).or_default() += 1;
+    }
+
+    /// Somebody has ended that, one way or the other.
+    pub(super) fn ends(&mut self, id: &ConversationId) {
+        if let Some(count) = self.busy.get_mut(id) {
+            *count -= 1;
+            if *count == 0 {
+                self.busy.remove(id);
+            }
+        }
+    }
+
     /// Suspects that the shared memory has lost what was used at or after this moment; everything, if there is none.
     pub(super) fn doubt(&mut self, since: Option<Instant>) {
         self.doubted.extend(self.pages.used_since(since));
@@ -153,13 +171,13 @@ impl Pages {
         self.doubted.remove(id);
     }
 
-    /// Some conversations of which something is to be shared, but none of those left out: forgotten ones first, then the
-    /// oldest messages, then what is in doubt.
+    /// Some conversations of which something is to be shared and nobody does, but none of those left out: forgotten ones
+    /// first, then the oldest messages, then what is in doubt.
     pub(super) fn work(&self, most: usize, left_out: &BTreeSet<ConversationId>) -> BTreeSet<ConversationId> {
         let of_messages = self.by_age.iter().map(|(_, id)| id);
         let all = self.marks.pinned().chain(of_messages).chain(&self.doubted);
         let mut work = BTreeSet::new();
-        for id in all.filter(|id| !left_out.contains(*id)) {
+        for id in all.filter(|id| !left_out.contains(*id) && !self.busy.contains_key(*id)) {
             if work.len() == most {
                 break;
             }
@@ -168,8 +186,11 @@ impl Pages {
         work
     }
 
-    /// What of this conversation is still to be shared: its mark, and messages.
+    /// What of this conversation is still to be shared, if nobody does: its mark, and messages.
     pub(super) fn unshared(&self, id: &ConversationId, now: Instant) -> (Option<MessageId>, Vec<Portion>) {
+        if self.busy.contains_key(id) {
+            return (None, Vec::new());
+        }
         let mark = self.marks.peek_pinned(id, now).copied();
         let portions = self.pages.peek_pinned(id, now).map(Page::unshared);
         (mark, portions.unwrap_or_default())
@@ -260,5 +281,58 @@ impl Pages {
             self.by_age.extend(page.unconfirmed().iter().map(|message| (*message, id.clone())));
         }
         self.pages.put(id.clone(), page, is_pinned, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::memory::shelter::tests::{here, said, turn};
+    use crate::words::Timestamp;
+
+    fn portion(n: u64) -> Portion {
+        Portion::said(&[said(n)], false, Timestamp::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_costs_nothing() {
+        let mut settings = config::Config::default().memory;
+        settings.max_messages = 3.try_into().unwrap();
+        let (mut pages, began) = (Pages::new(&settings), Instant::now());
+        for n in 0..200 {
+            let id = format!("conversation-{}", n % 20).parse().unwrap();
+            pages.write(&id, &portion(n), began);
+            match n % 5 {
+                0 => _ = pages.forget(&id, turn(n - n % 2).user_message(), n % 2 == 0, began),
+                1 => drop(pages.learn(&id, Found::default(), began)),
+                2 => pages.confirm(&id, &[said(n)], began),
+                3 => pages.hear(&id, turn(n - 3).user_message(), began),
+                _ => drop(pages.read(&id, began)),
+            }
+        }
+        pages.doubt(None);
+        for id in pages.work(usize::MAX, &BTreeSet::new()) {
+            let (mark, portions) = pages.unshared(&id, began);
+            mark.into_iter().for_each(|mark| _ = pages.forget(&id, mark, true, began));
+            portions.iter().for_each(|portion| pages.confirm(&id, &portion.messages, began));
+            pages.trust(&id);
+        }
+        assert_eq!((pages.unconfirmed(), pages.pinned_bytes), ((0, 0), 0));
+        assert!(pages.bytes > 0 && pages.work(1, &BTreeSet::new()).is_empty());
+
+        assert_eq!(pages.tidy(began + *settings.ttl), 0);
+        assert_eq!((pages.bytes, pages.conversations(), pages.marks.len()), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hearing_of_a_forgetting_does_not_make_what_is_left_live_longer() {
+        let settings = config::Config::default().memory;
+        let (mut pages, began) = (Pages::new(&settings), Instant::now());
+        pages.write(&here(), &portion(2), began);
+        pages.confirm(&here(), &[said(2)], began);
+        pages.hear(&here(), turn(1).user_message(), began + Duration::from_secs(60));
+        assert!(matches!(pages.read(&here(), began + *settings.ttl), Own::Forgotten));
     }
 }

@@ -148,7 +148,7 @@ label! {
         Reserve = "reserve", Accept = "accept", Append = "append", Finish = "finish", Release = "release",
         TakeOver = "take_over", Restore = "restore", Read = "read", Follow = "follow", Cancel = "cancel",
         Index = "index", Merge = "merge", History = "history", Clear = "clear", Beat = "beat", Admit = "admit",
-        Renew = "renew", Leave = "leave", Decide = "decide",
+        Renew = "renew", Decide = "decide",
     }
 }
 label! {

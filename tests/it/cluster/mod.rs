@@ -7,6 +7,7 @@ mod paused;
 mod racing;
 mod reach;
 mod rolling;
+mod redis_fails;
 mod together;
 mod wandering;
 mod witness;

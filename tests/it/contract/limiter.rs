@@ -50,7 +50,7 @@ macro_rules! redis_tests {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $claim() {
                     let alone = super::Shape::alone().await;
-                    let connected = alone.connect();
+                    let connected = alone.connect_patiently();
                     super::$claim(super::remote(&connected)).await;
                 }
             )*
@@ -59,7 +59,7 @@ macro_rules! redis_tests {
         /// Every claim on a Redis of a shape that takes longer to come up, side by side.
         async fn every_claim_holds(shape: Shape) {
             tokio::join!($(async {
-                let connected = shape.connect();
+                let connected = shape.connect_patiently();
                 $claim(remote(&connected)).await;
             }),*);
         }

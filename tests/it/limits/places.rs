@@ -9,7 +9,7 @@ use polylogue::redis::Call;
 use polylogue::telemetry::metrics::{LeaseKind, RedisOperation};
 use polylogue::words::{ClientAddress, ConnectionId, Principal, new_ulid};
 
-use crate::contract::redis::{Connected, connect};
+use crate::contract::redis::{Connected, connect_patiently};
 use crate::support::eventually;
 use crate::support::redis::{Mode, Proxy, RedisServer};
 
@@ -27,7 +27,7 @@ struct Replica {
 }
 
 fn replica(url: &str, ttl: Duration) -> Replica {
-    let connected = connect(url, "places");
+    let connected = connect_patiently(url, "places");
     let leases = connected.leases();
     Replica { connected, leases, ttl }
 }

@@ -52,11 +52,11 @@ impl Stand {
     }
 }
 
-fn here() -> ConversationId {
+pub(super) fn here() -> ConversationId {
     "team-42".parse().unwrap()
 }
 
-fn turn(n: u64) -> TurnId {
+pub(super) fn turn(n: u64) -> TurnId {
     TurnId::new(Ulid::from_parts(1_795_460_442_000 + n, 0), &here())
 }
 
@@ -65,7 +65,7 @@ fn message(id: MessageId, role: Role, content: &str) -> Message {
     Message { id, role, persona: None, content: content.to_owned(), created_at, cancelled: false }
 }
 
-fn said(n: u64) -> Message {
+pub(super) fn said(n: u64) -> Message {
     message(turn(n).user_message(), Role::User, &n.to_string())
 }
 

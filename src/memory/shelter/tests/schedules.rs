@@ -21,6 +21,7 @@ enum Step {
     GoesAway,
     GoesMute,
     IsBack,
+    FailsOver,
     Loses { noticed_after_ms: u64 },
     Passes { ms: u64 },
 }
@@ -35,6 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::GoesAway),
         1 => Just(Step::GoesMute),
         3 => Just(Step::IsBack),
+        1 => Just(Step::FailsOver),
         1 => (0..3000_u64).prop_map(|noticed_after_ms| Step::Loses { noticed_after_ms }),
         4 => (0..3000_u64).prop_map(|ms| Step::Passes { ms }),
     ]
@@ -58,7 +60,7 @@ impl Ledger {
             }
             Step::Clear { turn, .. } => self.mark = self.mark.max(Some(*turn)),
             Step::Read { .. } | Step::GoesAway | Step::GoesMute | Step::IsBack => {}
-            Step::Loses { .. } | Step::Passes { .. } => {}
+            Step::FailsOver | Step::Loses { .. } | Step::Passes { .. } => {}
         }
     }
 
@@ -93,7 +95,11 @@ async fn plays(stand: &Stand, step: Step) {
             sleep(Duration::from_millis(noticed_after_ms)).await;
             stand.model.is_known_to_have_lost();
         }
-        Step::Passes { ms } => sleep(Duration::from_millis(ms)).await,
+        Step::FailsOver => stand.model.fails_over(),
+        Step::Passes { ms } => {
+            sleep(Duration::from_millis(ms)).await;
+            stand.model.saves();
+        }
     }
 }
 
