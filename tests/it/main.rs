@@ -11,6 +11,7 @@ mod architecture;
 mod contract;
 mod edge;
 mod flow;
+mod model;
 mod process;
 mod readme;
 mod resume;
