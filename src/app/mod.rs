@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tracing::{error, info};
 
-pub use seams::{Seams, connect_redis};
+pub use seams::{Connected, Seams, connect_redis};
 use status::{show_redis, status_board};
 
 use crate::chat::{Chat, Parts, Personas};
@@ -23,7 +23,6 @@ use crate::http::management::{Management, StatusBoard};
 use crate::http::{self, Documents, Health, Services, asyncapi, document};
 use crate::limits::RateLimits;
 use crate::llm::{self, ChatModel, Upstreams};
-use crate::redis::Redis;
 use crate::shutdown::{Sequence, Shutdown, end_part};
 use crate::simulator::{self, Controls, Simulator};
 use crate::telemetry::Chain;
@@ -85,6 +84,8 @@ pub struct App {
     connections: Arc<Connections>,
     /// Answers until the last turn has ended.
     simulator: Option<(Simulator, Shutdown)>,
+    /// What keeps connections to Redis, which answers until the last turn is written.
+    state: Option<Shutdown>,
     /// Tells the management port, which answers to the very end, to go.
     management: Shutdown,
 }
@@ -95,7 +96,7 @@ impl App {
         config: Config,
         replica: ReplicaId,
         seams: Seams,
-        redis: Option<Redis>,
+        redis: Option<Connected>,
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Result<Self, Failure> {
@@ -110,12 +111,15 @@ impl App {
         shutdown.spawn(Arc::clone(&services.chat).tend(seams.presence));
         let connections = Connections::start(&services.config, seams.leases, metrics, shutdown);
         let board = status_board(&services, &connections, model, simulator.is_some(), &replica);
-        redis.into_iter().for_each(|redis| show_redis(&board, redis));
+        if let Some(Connected { redis, .. }) = &redis {
+            show_redis(&board, redis.clone());
+        }
         let management = Shutdown::new();
         let (listen, management_listen) = listen(&services, &connections, board, &management).await?;
         services.health.started();
         info!(event = "application_ready", %listen, %management_listen, docs = format!("http://{listen}/docs"), "ready");
-        Ok(Self { listen, management_listen, services, connections, simulator, management })
+        let state = redis.map(|connected| connected.keeping);
+        Ok(Self { listen, management_listen, services, connections, simulator, state, management })
     }
 
     /// Where the API listens.
@@ -140,7 +144,7 @@ impl App {
 
     /// Stops in the order of `design.md` §8, once somebody asked for it; true if everything ended in time.
     pub async fn stopped(self) -> bool {
-        let Self { services, connections, simulator, management, .. } = self;
+        let Self { services, connections, simulator, state, management, .. } = self;
         let sequence = Sequence::asked(services.shutdown.clone(), (&services.config.server).into()).await;
         info!(event = "application_shutting_down", "stopping");
         services.health.draining();
@@ -156,6 +160,9 @@ impl App {
             end_part("simulator", &shutdown).await;
         }
         info!(event = "llm_manager_shutdown", "the model is not asked any more");
+        if let Some(state) = state {
+            end_part("redis", &state).await;
+        }
         end_part("management", &management).await;
         info!(event = "application_stopped", in_time, ended, "stopped");
         in_time && ended
@@ -166,25 +173,22 @@ impl App {
 pub async fn serve(config: Config, replica: ReplicaId, shutdown: Shutdown) -> Result<(), Failure> {
     info!(event = "application_starting", "starting");
     let metrics = Arc::new(Metrics::new());
-    let state = Shutdown::new();
-    let started = begin(config, replica, metrics, &state, shutdown).await;
+    let started = begin(config, replica, metrics, shutdown).await;
     let app = started
         .inspect_err(|failure| error!(event = "application_failed", error = %failure, "not started"))?;
     app.stopped().await;
-    end_part("redis", &state).await;
     Ok(())
 }
 
-/// Connects to where state lives and starts the service on it; `state` ends the connections.
+/// Connects to where state lives and starts the service on it.
 async fn begin(
     config: Config,
     replica: ReplicaId,
     metrics: Arc<Metrics>,
-    state: &Shutdown,
     shutdown: Shutdown,
 ) -> Result<App, Failure> {
-    let redis = connect_redis(&config, &metrics, state)?;
-    let seams = Seams::new(&config, &replica, &metrics, redis.as_ref(), state);
+    let redis = connect_redis(&config, &metrics)?;
+    let seams = Seams::new(&config, &replica, &metrics, redis.as_ref());
     App::start(config, replica, seams, redis, metrics, shutdown).await
 }
 

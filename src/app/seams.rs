@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::wrong;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::fleet::{LocalFleet, LocalPresence, Presence};
+use crate::fleet::{LocalFleet, LocalPresence, Presence, RedisPresence};
 use crate::limits::{Leases, Limiter, LocalLeases, LocalLimiter};
 use crate::memory::{LocalMemory, Measured, Memory};
 use crate::redis::{Redis, WrongRedis};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{Backend, Feature, Metrics};
-use crate::turnlog::{LocalTurnLog, TurnLog};
+use crate::turnlog::{LocalTurnLog, RedisTurnLog, TurnLog};
 use crate::words::ReplicaId;
 
 /// Where state lives. Replicas that share these are one service.
@@ -30,21 +30,24 @@ pub struct Seams {
 }
 
 impl Seams {
-    /// Where the settings put them: in Redis, if there is one, otherwise in this process. `keeping` ends what keeps
-    /// copies in step.
+    /// Where the settings put them: in Redis, if there is one, otherwise in this process.
     pub fn new(
         config: &Config,
         replica: &ReplicaId,
         metrics: &Arc<Metrics>,
-        redis: Option<&Redis>,
-        keeping: &Shutdown,
+        connected: Option<&Connected>,
     ) -> Self {
         let local = Self::local(config, replica, metrics);
-        match redis {
+        match connected {
             None => local,
-            Some(_) => {
-                let _ = keeping;
-                local
+            Some(Connected { redis, keeping }) => {
+                let (turns, counted) = (config.turns.clone(), Arc::clone(metrics));
+                let lease = *config.turns.lease;
+                Self {
+                    log: Arc::new(RedisTurnLog::new(redis.clone(), turns, counted, keeping)),
+                    presence: Arc::new(RedisPresence::new(redis.clone(), replica.clone(), lease)),
+                    ..local
+                }
             }
         }
     }
@@ -64,16 +67,22 @@ impl Seams {
     }
 }
 
+/// Redis, and what ends the tasks that keep connections and copies.
+pub struct Connected {
+    /// Redis.
+    pub redis: Redis,
+    /// Ends what keeps connections up and copies in step.
+    pub keeping: Shutdown,
+}
+
 /// Connects to Redis, if there is one.
-pub fn connect_redis(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    state: &Shutdown,
-) -> Result<Option<Redis>, Failure> {
+pub fn connect_redis(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Connected>, Failure> {
     let mut features = vec![Feature::Turns, Feature::Limits, Feature::Sockets];
     features.extend(config.memory.use_redis.then_some(Feature::Memory));
-    Redis::new(&config.redis, &features, metrics, state).map_err(|error| match error {
+    let keeping = Shutdown::new();
+    let redis = Redis::new(&config.redis, &features, metrics, &keeping).map_err(|error| match error {
         WrongRedis::File(reason) => Failure::Unavailable(reason),
         WrongRedis::Settings(_) | WrongRedis::Client(_) => wrong(error),
-    })
+    })?;
+    Ok(redis.map(|redis| Connected { redis, keeping }))
 }

@@ -14,7 +14,7 @@ use crate::words::{
 impl Chat {
     /// What a page needs after a reload.
     pub async fn conversation(&self, _: &Caller, id: &ConversationId) -> Result<ConversationView, ChatError> {
-        let active_turn_id = self.running(id).await?;
+        let active_turn_id = self.running(id).await;
         let history = self.memory.history(id).await?.ok_or(ChatError::ConversationNotFound)?;
         let said =
             |message: Option<&Message>| message.map_or_else(Timestamp::now, |message| message.created_at);
@@ -45,13 +45,13 @@ impl Chat {
         id: &ConversationId,
         message: AddMessage,
     ) -> Result<Message, ChatError> {
-        if let Some(turn) = self.running(id).await? {
+        if let Some(turn) = self.running(id).await {
             return Err(ChatError::TurnInProgress(turn));
         }
         let newest =
             self.memory.history(id).await?.and_then(|history| history.messages.last().map(|said| said.id));
         let added = Message {
-            id: MessageId(above(newest)),
+            id: MessageId(above(newest, self.log.now())),
             role: message.role,
             persona: message.persona,
             content: message.content,
@@ -69,29 +69,32 @@ impl Chat {
     }
 
     async fn forget_now(&self, id: &ConversationId) -> Result<(), ChatError> {
-        if let Some(turn) = self.running(id).await? {
+        if let Some(turn) = self.running(id).await {
             self.end_and_wait(turn, CancelReason::Deleted, CANCEL_WAIT).await?;
         }
-        let newest =
-            self.memory.history(id).await?.and_then(|history| history.messages.last().map(|said| said.id));
-        let mark = above(newest);
+        // What cannot be read now is below the mark all the same: the mark is of this moment.
+        let history = self.memory.history(id).await.ok().flatten();
+        let newest = history.and_then(|history| history.messages.last().map(|said| said.id));
+        let mark = above(newest, self.log.now());
         self.memory.clear(id, MessageId(mark)).await?;
         // What is said next is made by the clock, and only what is above the mark is remembered.
-        let ahead = (mark.timestamp_ms() + 1).saturating_sub(Timestamp::now().as_millis());
+        let ahead = (mark.timestamp_ms() + 1).saturating_sub(self.log.now().as_millis());
         sleep(Duration::from_millis(ahead).min(CANCEL_WAIT)).await;
         Ok(())
     }
 
-    /// The turn the conversation is answering.
-    pub(super) async fn running(&self, id: &ConversationId) -> Result<Option<TurnId>, ChatError> {
-        let newest = self.log.current(id).await?;
-        Ok(newest.and_then(|(turn, status)| (status == TurnStatus::Running).then_some(turn)))
+    /// The turn the conversation is answering; while the log cannot be asked, the one it is answering here.
+    pub(super) async fn running(&self, id: &ConversationId) -> Option<TurnId> {
+        match self.log.current(id).await {
+            Ok(newest) => newest.and_then(|(turn, status)| (status == TurnStatus::Running).then_some(turn)),
+            Err(_) => self.live.running_in(id),
+        }
     }
 }
 
 /// An id of this moment that sorts above `newest`, whatever the clock says.
-pub(super) fn above(newest: Option<MessageId>) -> ulid::Ulid {
-    let now = Timestamp::now().as_millis();
+pub(super) fn above(newest: Option<MessageId>, now: Timestamp) -> ulid::Ulid {
+    let now = now.as_millis();
     new_ulid(newest.map_or(now, |newest| now.max(newest.0.timestamp_ms() + 1)))
 }
 

@@ -137,7 +137,8 @@ impl Runner {
 
     /// The replica stops before the turn has ended: another one goes on with it, or where there is none it ends.
     async fn leave(&self, task: &Task) {
-        if self.others.load(Ordering::Relaxed) {
+        // What the shared log does not have nobody else can go on with.
+        if self.others.load(Ordering::Relaxed) && !task.live.is_alone() {
             // Lost to another either way; its readers go on wherever they connect next.
             let _ = task.live.release().await;
         } else {

@@ -11,21 +11,61 @@ use super::Chat;
 use super::meter::ModelClock;
 use super::state::{Task, TurnState};
 use super::turns::Kept;
-use crate::fleet::{Fleet, Presence};
-use crate::telemetry::metrics::{ModelCause, Takeover, Transport};
+use crate::fleet::{Fleet, FleetUnavailable, Presence};
+use crate::telemetry::metrics::{Metrics, ModelCause, Takeover, Transport};
+use crate::telemetry::{Chain, Quiet};
 use crate::turnlog::{Claim, LogPage, Place, TakenOver, fold};
-use crate::words::{ErrorCode, EventBody, Failure, Timestamp, TurnId};
+use crate::words::{ErrorCode, EventBody, Failure, ReplicaId, Timestamp, TurnId};
+
+/// Signs of life between two looks for turns that are ours and do not run; one that was seen twice is no turn that is
+/// just about to begin or to end.
+const LOOK_FOR_GHOSTS_EVERY: u32 = 5;
+
+/// Lines about signs of life that could not be given, a minute: an outage has one each second.
+const LINES_A_MINUTE: u32 = 2;
+
+/// What is remembered from one look around to the next.
+struct Lookout {
+    beats: u32,
+    /// Turns that the log believes to be ours and that do not run here.
+    ghosts: Vec<(TurnId, u64)>,
+    silence: Quiet,
+}
+
+impl Lookout {
+    fn new() -> Self {
+        Self { beats: 0, ghosts: Vec::new(), silence: Quiet::new("no_sign_of_life", LINES_A_MINUTE) }
+    }
+
+    fn no_sign(&self, error: &FleetUnavailable, metrics: &Metrics) {
+        if let Some(suppressed) = self.silence.line(&metrics.process) {
+            warn!(event = "no_sign_of_life", suppressed, error = %Chain(error), "no sign of life could be given");
+        }
+    }
+
+    fn is_time_for_ghosts(&mut self) -> bool {
+        self.beats += 1;
+        self.beats.is_multiple_of(LOOK_FOR_GHOSTS_EVERY)
+    }
+
+    /// Those that were seen the last time, too.
+    fn seen_again(&mut self, now: Vec<(TurnId, u64)>) -> Vec<(TurnId, u64)> {
+        let before = std::mem::replace(&mut self.ghosts, now);
+        self.ghosts.iter().filter(|turn| before.contains(turn)).copied().collect()
+    }
+}
 
 impl Chat {
     /// Gives signs of life until the replica stops and its last turn has ended, and takes over what others leave behind
     /// until it begins to drain.
     pub async fn tend(self: Arc<Self>, presence: Arc<dyn Presence>) {
+        let mut lookout = Lookout::new();
         let mut beat = interval(*self.settings.beat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let closing = self.shutdown.closing();
         loop {
             tokio::select! {
-                _ = beat.tick() => self.look_around(presence.as_ref()).await,
+                _ = beat.tick() => self.look_around(presence.as_ref(), &mut lookout).await,
                 // Not before its turns have ended: if it dies while they finish, others must notice.
                 () = self.idle(), if closing.is_cancelled() => break,
                 () = closing.cancelled(), if !closing.is_cancelled() => {}
@@ -37,28 +77,57 @@ impl Chat {
         }
     }
 
-    async fn look_around(&self, presence: &dyn Presence) {
+    async fn look_around(&self, presence: &dyn Presence, lookout: &mut Lookout) {
+        self.metrics.turn_log.unconfirmed.set(&(), self.live.unconfirmed_for().as_secs() as i64);
         let fleet = match presence.beat().await {
             Ok(fleet) => fleet,
-            Err(error) => return warn!(error = %error, "no sign of life could be given"),
+            Err(error) => return lookout.no_sign(&error, &self.metrics),
         };
         self.metrics.leases.replicas.set(&(), fleet.alive.len() as i64);
         self.runner.note_others(fleet.alive.len() > 1);
         if !self.shutdown.draining().is_cancelled() {
-            self.take_over_from(fleet).await;
+            self.take_over_from(presence, fleet).await;
+            self.look_for_ghosts(lookout).await;
         }
     }
 
-    async fn take_over_from(&self, fleet: Fleet) {
-        let dead = fleet.dead.iter().map(|replica| (Some(replica), Takeover::Died));
-        for (owner, reason) in dead.chain([(None, Takeover::HandedOver)]) {
-            match self.log.owned(owner).await {
-                Ok(turns) => {
-                    for (turn, epoch) in turns {
-                        self.adopt(turn, epoch, reason).await;
-                    }
-                }
-                Err(error) => warn!(error = %error, "turns left behind could not be listed"),
+    async fn take_over_from(&self, presence: &dyn Presence, fleet: Fleet) {
+        for dead in &fleet.dead {
+            let left = self.adopt_all(Some(dead), Takeover::Died).await;
+            if left == Some(0)
+                && let Err(error) = presence.bury(dead).await
+            {
+                warn!(error = %Chain(&error), "a dead replica could not be forgotten");
+            }
+        }
+        self.adopt_all(None, Takeover::HandedOver).await;
+    }
+
+    /// Goes on with what `owner` has left behind, as far as there is room; how much that was, if it could be listed.
+    async fn adopt_all(&self, owner: Option<&ReplicaId>, reason: Takeover) -> Option<usize> {
+        let turns = match self.log.owned(owner).await {
+            Ok(turns) => turns,
+            Err(error) => {
+                warn!(error = %Chain(&error), "turns left behind could not be listed");
+                return None;
+            }
+        };
+        for (turn, epoch) in &turns {
+            self.adopt(*turn, *epoch, reason).await;
+        }
+        Some(turns.len())
+    }
+
+    /// Turns that the log believes to be ours and that do not run here: an answer that said so got lost.
+    async fn look_for_ghosts(&self, lookout: &mut Lookout) {
+        if !lookout.is_time_for_ghosts() {
+            return;
+        }
+        let Ok(owned) = self.log.owned(Some(&self.replica)).await else { return };
+        let strange = owned.into_iter().filter(|(turn, _)| self.live.get(*turn).is_none());
+        for (turn, epoch) in lookout.seen_again(strange.collect()) {
+            if !self.live.recheck(turn) {
+                self.adopt(turn, epoch, Takeover::Died).await;
             }
         }
     }

@@ -14,8 +14,9 @@ use super::conversations::above;
 use super::meter::ModelClock;
 use super::state::{Task, TurnState};
 use super::{Caller, Cancelled, Chat, ChatError, ChatRequest, OnBusy, Reader, Started};
+use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Idempotency as Used, ModelCause, TurnRefusal};
-use crate::turnlog::{Accepted, Claim, Idempotency, NewTurn, Place, fold};
+use crate::turnlog::{Accepted, Claim, Idempotency, Live, NewTurn, Place, fold};
 use crate::words::{
     CancelReason, ConversationId, ConversationRef, Event, EventBody, EventId, RequestId, Timestamp, Turn,
     TurnId, TurnStatus,
@@ -36,6 +37,13 @@ pub(super) struct Kept {
     #[serde(flatten)]
     pub(super) request: ChatRequest,
     pub(super) request_id: RequestId,
+}
+
+/// A turn that was admitted and is owned here.
+struct Begun {
+    new: NewTurn,
+    live: Arc<Live>,
+    stop: CancellationToken,
 }
 
 impl Chat {
@@ -67,16 +75,23 @@ impl Chat {
 
     async fn accept(&self, caller: &Caller, request: ChatRequest) -> Result<Started, ChatError> {
         self.check_personas(caller, &request)?;
-        let place = match self.room() {
+        let mut place = match self.room() {
             Ok(place) => place,
             Err(refusal) => return self.begun_before(caller, &request).await?.ok_or(refusal),
         };
         let conversation = request.conversation_id.clone().unwrap_or_else(ConversationId::random);
         for _ in 0..INTERRUPTS {
             let new = self.new_turn(caller, &request, &conversation).await?;
-            match self.log.accept(new.clone()).await? {
-                Accepted::Ok(claim) => return Ok(self.begin(caller, request, new, claim, place).await),
-                Accepted::Same(turn) => return Ok(Started { turn, replayed: true }),
+            let (back, refusal) = match self.admit(new, place).await {
+                Ok(begun) => return Ok(self.begin(caller, request, begun).await),
+                Err(refused) => refused,
+            };
+            place = back;
+            match refusal {
+                // It is ours only if it was admitted.
+                Accepted::Ok(Claim { turn, .. }) | Accepted::Same(turn) => {
+                    return Ok(Started { turn, replayed: true });
+                }
                 Accepted::OtherBody => return Err(ChatError::IdempotencyKeyReused),
                 Accepted::Busy(running) if request.on_busy == OnBusy::Interrupt => {
                     self.end_and_wait(running, CancelReason::Interrupted, CANCEL_WAIT).await?;
@@ -85,6 +100,24 @@ impl Chat {
             }
         }
         Err(ChatError::Overloaded)
+    }
+
+    /// Has the log accept the turn; while it cannot be reached, the turn begins here alone and says so.
+    async fn admit(&self, new: NewTurn, place: Place) -> Result<Begun, (Place, Accepted)> {
+        let stop = CancellationToken::new();
+        match self.log.accept(new.clone()).await {
+            Ok(Accepted::Ok(claim)) => {
+                let live = self.live.begin(place, claim, new.page(), stop.clone());
+                Ok(Begun { new, live, stop })
+            }
+            Ok(refusal) => Err((place, refusal)),
+            Err(error) => {
+                let new = new.degraded();
+                let live = self.live.begin_alone(place, &new, stop.clone())?;
+                warn!(event = "turn_alone", turn_id = %new.turn, error = %Chain(&error), "a turn begins without shared state");
+                Ok(Begun { new, live, stop })
+            }
+        }
     }
 
     /// Room for one more turn on this replica.
@@ -102,7 +135,11 @@ impl Chat {
         request: &ChatRequest,
     ) -> Result<Option<Started>, ChatError> {
         let Some(idempotency) = idempotency(caller, request) else { return Ok(None) };
-        match self.log.find(&idempotency).await? {
+        let known = match self.log.find(&idempotency).await {
+            Ok(known) => known,
+            Err(_) => self.live.find(&idempotency),
+        };
+        match known {
             Some(Accepted::Same(turn)) => Ok(Some(Started { turn, replayed: true })),
             Some(Accepted::OtherBody) => Err(ChatError::IdempotencyKeyReused),
             Some(Accepted::Ok(_) | Accepted::Busy(_)) | None => Ok(None),
@@ -138,7 +175,8 @@ impl Chat {
             },
         };
         let newest = history.as_ref().and_then(|history| history.messages.last()).map(|said| said.id);
-        let turn = TurnId::new(above(newest), conversation);
+        let now = self.log.now();
+        let turn = TurnId::new(above(newest, now), conversation);
         let body = EventBody::TurnStarted {
             conversation: ConversationRef {
                 id: conversation.clone(),
@@ -167,13 +205,9 @@ impl Chat {
         &self,
         caller: &Caller,
         request: ChatRequest,
-        new: NewTurn,
-        claim: Claim,
-        place: Place,
+        Begun { new, live, stop }: Begun,
     ) -> Started {
         let turn = new.turn;
-        let stop = CancellationToken::new();
-        let live = self.live.begin(place, claim, new.page(), stop.clone());
         let task = Arc::new(Task {
             turn,
             conversation: new.conversation,
@@ -235,12 +269,15 @@ impl Chat {
         reason: CancelReason,
         wait: Duration,
     ) -> Result<bool, ChatError> {
-        let status = self.log.cancel(turn, reason).await?.ok_or(ChatError::TurnNotFound)?;
-        if status != TurnStatus::Running {
-            return Ok(true);
-        }
-        if let Some(live) = self.live.get(turn) {
-            live.cancel(reason);
+        // Where it runs it is told at once, whether or not the log can be asked.
+        let here = self.live.get(turn).filter(|live| live.loss().is_none());
+        here.iter().for_each(|live| live.cancel(reason));
+        match self.log.cancel(turn, reason).await {
+            Ok(Some(TurnStatus::Running)) => {}
+            Ok(Some(_)) if here.is_none() => return Ok(true),
+            Ok(None) if here.is_none() => return Err(ChatError::TurnNotFound),
+            Err(error) if here.is_none() => return Err(error.into()),
+            Ok(Some(_) | None) | Err(_) => {}
         }
         let ended = async {
             if let Some(mut reader) = self.live.open(turn, None).await.map_err(ChatError::reading(turn))? {

@@ -2,9 +2,11 @@
 
 mod local;
 mod observer;
+mod remote;
 
 use async_trait::async_trait;
 pub use local::{LocalFleet, LocalPresence};
+pub use remote::RedisPresence;
 
 use crate::words::ReplicaId;
 

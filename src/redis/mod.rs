@@ -178,7 +178,7 @@ impl Shared {
         };
         self.metrics.redis.commands.observe(&(call.operation(), outcome), began.elapsed());
         if outcome == RedisOutcome::Slow {
-            self.pool.suspect(call);
+            self.pool.suspect();
         }
         result
     }

@@ -46,7 +46,7 @@ impl Pool {
     }
 
     /// Calls go unanswered; all connections lead to the same Redis.
-    pub(super) fn suspect(&self, _: &Call) {
+    pub(super) fn suspect(&self) {
         self.links.iter().for_each(Link::suspect);
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::error::WrongRedis;
 use super::link::Wire;
-use crate::config::{self, RedisMode, RedisPlace};
+use crate::config::{self, PlaceOfRedis, RedisMode};
 
 /// Somebody to connect to.
 pub(super) struct Target {
@@ -23,23 +23,27 @@ pub(super) struct Target {
 }
 
 enum Who {
-    One(Client),
+    One(Box<Client>),
     /// Asked for the primary at every connection; asking changes the client.
     Watched(Arc<Mutex<SentinelClient>>),
-    Many(ClusterClient),
+    Many(Box<ClusterClient>),
 }
 
 impl Target {
-    pub(super) fn new(place: RedisPlace, settings: &config::Redis) -> Result<Self, WrongRedis> {
+    pub(super) fn new(place: PlaceOfRedis, settings: &config::Redis) -> Result<Self, WrongRedis> {
         // Time-outs of answers are ours: one for all, whatever the connection is.
         let connecting = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(*settings.connect_timeout))
             .set_response_timeout(Some(*settings.timeout));
         let certificates = certificates(settings)?;
         let who = match place.mode {
-            RedisMode::Standalone => one(&place, certificates.as_ref()).map(Who::One),
+            RedisMode::Standalone => {
+                one(&place, certificates.as_ref()).map(|client| Who::One(Box::new(client)))
+            }
             RedisMode::Sentinel => watched(&place, settings, certificates.as_ref()).map(Who::Watched),
-            RedisMode::Cluster => many(&place, settings, certificates).map(Who::Many),
+            RedisMode::Cluster => {
+                many(&place, settings, certificates).map(|client| Who::Many(Box::new(client)))
+            }
         };
         Ok(Self { who: who.map_err(WrongRedis::Client)?, connecting })
     }
@@ -58,7 +62,7 @@ impl Target {
     }
 }
 
-fn one(place: &RedisPlace, certificates: Option<&TlsCertificates>) -> RedisResult<Client> {
+fn one(place: &PlaceOfRedis, certificates: Option<&TlsCertificates>) -> RedisResult<Client> {
     let [address] = &addresses(place)[..] else { return Err(no_host()) };
     let mut who = RedisConnectionInfo::default().set_db(i64::from(place.database));
     if let Some(username) = &place.username {
@@ -75,7 +79,7 @@ fn one(place: &RedisPlace, certificates: Option<&TlsCertificates>) -> RedisResul
 }
 
 fn watched(
-    place: &RedisPlace,
+    place: &PlaceOfRedis,
     settings: &config::Redis,
     certificates: Option<&TlsCertificates>,
 ) -> RedisResult<Arc<Mutex<SentinelClient>>> {
@@ -108,7 +112,7 @@ fn watched(
 }
 
 fn many(
-    place: &RedisPlace,
+    place: &PlaceOfRedis,
     settings: &config::Redis,
     certificates: Option<TlsCertificates>,
 ) -> RedisResult<ClusterClient> {
@@ -135,7 +139,7 @@ fn many(
     builder.build()
 }
 
-fn addresses(place: &RedisPlace) -> Vec<ConnectionAddr> {
+fn addresses(place: &PlaceOfRedis) -> Vec<ConnectionAddr> {
     let address = |(host, port): &(String, u16)| match place.tls {
         true => ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None },
         false => ConnectionAddr::Tcp(host.clone(), *port),

@@ -207,6 +207,7 @@ mod tests {
             request: serde_json::value::RawValue::from_string(request).unwrap().into(),
             cancel: None,
             takeovers: 0,
+            idempotency: None,
         }
     }
 

@@ -79,6 +79,8 @@ pub(super) struct Journal {
     /// Text of deltas that a `reply.completed` will repeat.
     owed: usize,
     flush_at: Option<Instant>,
+    /// When the log last had everything.
+    complete_at: Instant,
     flush_interval: Duration,
     bound: Size,
     /// The durable log cannot be reached: nothing waits for it.
@@ -105,6 +107,7 @@ impl Journal {
             pending_bytes: 0,
             owed: 0,
             flush_at: None,
+            complete_at: Instant::now(),
             flush_interval: *settings.flush_interval,
             bound,
             cut_off: false,
@@ -128,6 +131,7 @@ impl Journal {
             self.firm = self.events.len();
         }
         if was_idle {
+            self.complete_at = Instant::now();
             self.flush_at = Some(Instant::now() + self.flush_interval);
         }
         let wakes = was_idle || (!was_due && (self.is_full() || self.is_urgent()));
@@ -160,12 +164,33 @@ impl Journal {
         self.show()
     }
 
+    /// The durable log has nothing of this turn.
+    pub(super) fn is_unwritten(&mut self) {
+        self.mark_written(0);
+    }
+
+    /// Whether the durable log has the last event is to be asked again.
+    pub(super) fn doubts_last(&mut self) {
+        self.mark_written(self.events.len().saturating_sub(1));
+        self.firm = self.events.len();
+    }
+
+    /// Everything, seen or not.
+    pub(super) fn all(&self) -> &[Arc<Event>] {
+        &self.events
+    }
+
     pub(super) fn is_cut_off(&self) -> bool {
         self.cut_off
     }
 
     pub(super) fn is_written(&self) -> bool {
         self.written == self.events.len()
+    }
+
+    /// For how long something has been waiting for the log.
+    pub(super) fn unconfirmed_for(&self) -> Option<Duration> {
+        (!self.is_written()).then(|| self.complete_at.elapsed())
     }
 
     pub(super) fn due(&self) -> Due {

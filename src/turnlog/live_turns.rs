@@ -1,10 +1,10 @@
 //! The turns that are owned here, and the way to read any turn, here or elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -12,14 +12,16 @@ use super::live::Live;
 use super::outcome::Loss;
 use super::reader::{PAGE, ReadError, Reader};
 use super::writer::Writer;
-use super::{Claim, LogPage, TurnLog};
+use super::{Accepted, Claim, Idempotency, LogPage, NewTurn, TurnLog};
 use crate::config;
+use crate::redis::Resync;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
-use crate::words::{EventId, Timestamp, TurnId};
+use crate::words::{ConversationId, EventId, Timestamp, TurnId};
 
-/// How long after a turn's deadline its owner still tries to write its end: twice the time Redis' breaker stays open.
-const LINGER: Duration = Duration::from_secs(60);
+/// For how long an ended turn is kept here where the log may turn out to have lost its end (`state.md` §1.7), and how many.
+const DOUBTED_FOR: Duration = Duration::from_secs(60);
+const MOST_DOUBTED: usize = 1000;
 
 /// This replica runs all the turns it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +41,8 @@ pub struct LiveTurns {
     turns: Mutex<HashMap<TurnId, Arc<Live>>>,
     places: Arc<Semaphore>,
     unconfirmed: Arc<Semaphore>,
+    /// Turns that ended here of late, while the log may lose what it confirmed.
+    recent: Mutex<VecDeque<(Instant, Arc<Live>)>>,
 }
 
 impl LiveTurns {
@@ -52,7 +56,10 @@ impl LiveTurns {
         let most = settings.max_concurrent.get();
         let turns = Mutex::default();
         let (places, unconfirmed) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(most)));
-        Arc::new(Self { log, settings, metrics, shutdown, turns, places, unconfirmed })
+        let (doubts, recent) = (log.doubts(), Mutex::default());
+        let live = Arc::new(Self { log, settings, metrics, shutdown, turns, places, unconfirmed, recent });
+        doubts.into_iter().for_each(|doubts| live.shutdown.spawn(Arc::clone(&live).doubt(doubts)));
+        live
     }
 
     /// The durable log beneath.
@@ -63,6 +70,11 @@ impl LiveTurns {
     /// Takes room for a turn, or says at once that there is none. Taken before the turn is accepted or taken over.
     pub fn try_reserve(&self) -> Result<Place, Overloaded> {
         Arc::clone(&self.places).try_acquire_owned().map(Place).map_err(|_| Overloaded)
+    }
+
+    /// For how long the oldest event that the log has not confirmed has been waiting for it.
+    pub fn unconfirmed_for(&self) -> Duration {
+        self.turns().values().filter_map(|live| live.unconfirmed_for()).max().unwrap_or_default()
     }
 
     /// How many more turns there is room for.
@@ -86,20 +98,88 @@ impl LiveTurns {
         page: LogPage,
         cancel: CancellationToken,
     ) -> Arc<Live> {
-        let until = Instant::now() + left_of(page.record.deadline) + LINGER;
         let live = Arc::new(Live::new(claim, page, &self.settings, cancel, Some(place.0)));
         self.turns().insert(live.turn(), Arc::clone(&live));
+        self.keep_writing(&live);
+        live
+    }
+
+    /// Begins to run a turn that the log could not be asked about: it is given the turn when it is back. Only turns of this
+    /// replica can be in the way then: one of the same conversation, or one with the same idempotency key.
+    pub fn begin_alone(
+        self: &Arc<Self>,
+        place: Place,
+        new: &NewTurn,
+        cancel: CancellationToken,
+    ) -> Result<Arc<Live>, (Place, Accepted)> {
+        let mut turns = self.turns();
+        if let Some(refusal) = in_the_way(&turns, new) {
+            return Err((place, refusal));
+        }
+        let live = Arc::new(Live::new(new.claim(), new.page(), &self.settings, cancel, Some(place.0)));
+        live.begins_alone();
+        turns.insert(live.turn(), Arc::clone(&live));
+        drop(turns);
+        self.keep_writing(&live);
+        Ok(live)
+    }
+
+    /// The turn here that an idempotency key leads to.
+    pub fn find(&self, idempotency: &Idempotency) -> Option<Accepted> {
+        known_by(&self.turns(), idempotency)
+    }
+
+    /// The turn that runs here in this conversation.
+    pub fn running_in(&self, conversation: &ConversationId) -> Option<TurnId> {
+        running_in(&self.turns(), conversation)
+    }
+
+    /// Looks again whether the log has the end of a turn that ended here of late; `false` if there is none.
+    pub fn recheck(self: &Arc<Self>, turn: TurnId) -> bool {
+        let known =
+            self.recent().iter().find(|(_, live)| live.turn() == turn).map(|(_, live)| Arc::clone(live));
+        known.iter().for_each(|live| self.look_again(live));
+        known.is_some()
+    }
+
+    fn keep_writing(self: &Arc<Self>, live: &Arc<Live>) {
+        let left = left_of(live.record().deadline);
         let writer = Writer {
-            live: Arc::clone(&live),
+            live: Arc::clone(live),
             log: Arc::clone(&self.log),
             metrics: Arc::clone(&self.metrics),
             ask_every: *self.settings.beat,
-            until,
+            // As long as the turn would be kept if it could be written.
+            until: Instant::now() + left + *self.settings.retention,
             unconfirmed: Arc::clone(&self.unconfirmed),
             resent: false,
         };
-        self.shutdown.spawn(Arc::clone(self).write(writer, Arc::clone(&live)));
-        live
+        self.shutdown.spawn(Arc::clone(self).write(writer, Arc::clone(live)));
+    }
+
+    /// Looks again at what ended of late, whenever the log may have lost some of it.
+    async fn doubt(self: Arc<Self>, mut doubts: watch::Receiver<Resync>) {
+        let closing = self.shutdown.closing();
+        while let Some(Ok(())) = closing.run_until_cancelled(doubts.changed()).await {
+            let recent: Vec<_> = self.recent().iter().map(|(_, live)| Arc::clone(live)).collect();
+            recent.iter().for_each(|live| self.look_again(live));
+        }
+    }
+
+    fn look_again(self: &Arc<Self>, live: &Arc<Live>) {
+        if live.doubt() {
+            self.keep_writing(live);
+        }
+    }
+
+    /// Keeps a turn that has ended for as long as its end may be lost.
+    fn remember(&self, live: Arc<Live>) {
+        let mut recent = self.recent();
+        recent.retain(|(ended, known)| ended.elapsed() < DOUBTED_FOR && known.turn() != live.turn());
+        if recent.len() >= MOST_DOUBTED {
+            recent.pop_front();
+        }
+        recent.push_back((Instant::now(), live));
     }
 
     /// The owner's copy of a turn, if it is owned here.
@@ -151,6 +231,10 @@ impl LiveTurns {
         if turns.get(&live.turn()).is_some_and(|known| Arc::ptr_eq(known, &live)) {
             turns.remove(&live.turn());
         }
+        drop(turns);
+        if live.loss().is_none() && self.log.doubts().is_some() {
+            self.remember(live);
+        }
     }
 
     /// A turn that was lost is read like any other of somebody else.
@@ -158,9 +242,36 @@ impl LiveTurns {
         self.get(turn).filter(|live| live.loss().is_none())
     }
 
+    fn recent(&self) -> MutexGuard<'_, VecDeque<(Instant, Arc<Live>)>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn turns(&self) -> MutexGuard<'_, HashMap<TurnId, Arc<Live>>> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a replica alone can know to be in the way of a new turn.
+fn in_the_way(turns: &HashMap<TurnId, Arc<Live>>, new: &NewTurn) -> Option<Accepted> {
+    let known = new.idempotency.as_ref().and_then(|idempotency| known_by(turns, idempotency));
+    known.or_else(|| running_in(turns, &new.conversation).map(Accepted::Busy))
+}
+
+fn known_by(turns: &HashMap<TurnId, Arc<Live>>, wanted: &Idempotency) -> Option<Accepted> {
+    let of = |live: &Arc<Live>| live.record().idempotency.clone().filter(|known| known.key == wanted.key);
+    turns.values().find_map(|live| {
+        let known = of(live)?;
+        Some(if known.body == wanted.body { Accepted::Same(live.turn()) } else { Accepted::OtherBody })
+    })
+}
+
+fn running_in(turns: &HashMap<TurnId, Arc<Live>>, conversation: &ConversationId) -> Option<TurnId> {
+    let runs = |live: &&Arc<Live>| {
+        live.record().conversation == *conversation
+            && live.loss().is_none()
+            && live.newest().is_none_or(|(_, ends)| !ends)
+    };
+    turns.values().find(runs).map(|live| live.turn())
 }
 
 /// What the wall clock has left until `deadline`; none of it decides who owns a turn.

@@ -135,12 +135,7 @@ impl TurnLog for LocalTurnLog {
         Ok(self.write(claim, previous, batch, |record| record.status = status.unwrap_or(record.status)))
     }
 
-    async fn restore(
-        &self,
-        claim: &Claim,
-        copy: &LogPage,
-        idempotency: Option<&Idempotency>,
-    ) -> Result<Appended, LogUnavailable> {
+    async fn restore(&self, claim: &Claim, copy: &LogPage) -> Result<Appended, LogUnavailable> {
         let mut shelf = self.shelf();
         let known = shelf.turn(claim.turn).map(|kept| &kept.record);
         if let Some(record) = known.filter(|record| !is_owner(record, claim)) {
@@ -149,7 +144,9 @@ impl TurnLog for LocalTurnLog {
         }
         let cancel = known.and_then(|record| record.cancel);
         let life = left_of(copy.record.deadline) + self.retention();
-        shelf.restore(copy.clone(), idempotency, life);
+        let mut copy = copy.clone();
+        copy.record.cancel = cancel.or(copy.record.cancel);
+        shelf.restore(copy, life);
         Ok(Appended::Ok { cancel })
     }
 

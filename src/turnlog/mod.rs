@@ -12,15 +12,19 @@ mod live_turns;
 mod local;
 mod outcome;
 mod reader;
+mod remote;
 mod shelf;
 mod writer;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
+use crate::redis::Resync;
 use crate::words::{
-    CancelReason, ConversationId, Event, EventId, Principal, ReplicaId, Timestamp, TurnId, TurnStatus,
+    CancelReason, ConversationId, Event, EventBody, EventId, Principal, ReplicaId, Timestamp, TurnId,
+    TurnStatus,
 };
 
 pub use fold::{Fold, fold};
@@ -30,6 +34,7 @@ pub use live_turns::{LiveTurns, Overloaded, Place};
 pub use local::LocalTurnLog;
 pub use outcome::{Finished, Flushed, Loss, PushError};
 pub use reader::{ReadError, Reader};
+pub use remote::RedisTurnLog;
 
 /// The right to write a turn: who, and since which epoch. Every write is a compare-and-set on both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +92,18 @@ impl NewTurn {
             request: Arc::clone(&self.request),
             cancel: None,
             takeovers: 0,
+            idempotency: self.idempotency.clone(),
         };
         LogPage { record, events: vec![Arc::clone(&self.first)] }
+    }
+
+    /// The turn as one that begins without shared state, and says so.
+    pub fn degraded(mut self) -> Self {
+        if let EventBody::TurnStarted { conversation, message_id, .. } = self.first.body.clone() {
+            let body = EventBody::TurnStarted { conversation, message_id, degraded: true };
+            self.first = Arc::new(Event::new(self.first.id, self.turn, body));
+        }
+        self
     }
 
     /// The right of its first owner.
@@ -179,6 +194,8 @@ pub struct Record {
     pub cancel: Option<CancelReason>,
     /// How often it was taken over.
     pub takeovers: u32,
+    /// What makes a repetition of its request find it.
+    pub idempotency: Option<Idempotency>,
 }
 
 /// A turn and a part of its log.
@@ -225,12 +242,7 @@ pub trait TurnLog: Send + Sync + 'static {
     /// Writes the owner's copy of a whole turn, whatever of it the log has: the turn was begun while the log could not be
     /// reached, or the log has lost it. Answered like [`Self::append`]: `Fenced` or `Ended` if the log has the turn by another
     /// claim, `Gone` if its time is over. A conversation or a key that meanwhile led to another turn keeps leading there.
-    async fn restore(
-        &self,
-        claim: &Claim,
-        copy: &LogPage,
-        idempotency: Option<&Idempotency>,
-    ) -> Result<Appended, LogUnavailable>;
+    async fn restore(&self, claim: &Claim, copy: &LogPage) -> Result<Appended, LogUnavailable>;
 
     /// Gives the turn up for others to take over: a planned stop.
     async fn release(&self, claim: &Claim, previous: EventId) -> Result<Appended, LogUnavailable>;
@@ -269,6 +281,11 @@ pub trait TurnLog: Send + Sync + 'static {
     /// The time by which everything that is shared is dated, the same for all replicas.
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    /// Tells when what was confirmed of late may be missing all the same; `None` if that cannot be.
+    fn doubts(&self) -> Option<watch::Receiver<Resync>> {
+        None
     }
 
     /// Running turns that `owner` has, or with `None` that nobody has.

@@ -93,23 +93,23 @@ impl Shelf {
             self.keys.insert(key, Key { turn: turn.turn, body });
         }
         self.current.insert(turn.conversation.clone(), turn.turn);
-        self.keep(turn.page(), turn.idempotency.as_ref(), life);
+        self.keep(turn.page(), life);
     }
 
     /// Takes in a turn as somebody else has it; what led to another turn meanwhile keeps leading there.
-    pub(super) fn restore(&mut self, copy: LogPage, idempotency: Option<&Idempotency>, life: Duration) {
+    pub(super) fn restore(&mut self, copy: LogPage, life: Duration) {
         let turn = copy.record.turn;
-        if let Some(idempotency) = idempotency.filter(|key| self.by_key(key).is_none()) {
+        if let Some(idempotency) = copy.record.idempotency.as_ref().filter(|key| self.by_key(key).is_none()) {
             self.keys.insert(idempotency.key, Key { turn, body: idempotency.body });
         }
         let busy = self.current(&copy.record.conversation).is_some_and(|kept| kept.record.turn > turn);
         if !busy {
             self.current.insert(copy.record.conversation.clone(), turn);
         }
-        self.keep(copy, idempotency, life);
+        self.keep(copy, life);
     }
 
-    fn keep(&mut self, page: LogPage, idempotency: Option<&Idempotency>, life: Duration) {
+    fn keep(&mut self, page: LogPage, life: Duration) {
         self.forget_some();
         let LogPage { record, events } = page;
         let turn = record.turn;
@@ -122,7 +122,7 @@ impl Shelf {
             self.running.insert((expires, turn));
         }
         self.bytes += bytes;
-        let key = idempotency.map(|idempotency| idempotency.key);
+        let key = record.idempotency.as_ref().map(|idempotency| idempotency.key);
         let news = Arc::new(Notify::new());
         self.turns.insert(turn, Kept { record, events, news, key, bytes, expires });
     }

@@ -10,7 +10,7 @@ use super::fold::end_of;
 use super::journal::{Batch, Due};
 use super::live::{Live, Work};
 use super::outcome::Loss;
-use super::{Appended, LogUnavailable, TurnLog};
+use super::{Appended, LogPage, LogUnavailable, TurnLog};
 use crate::resilience::jittered;
 use crate::telemetry::metrics::{AppendOutcome, Metrics};
 use crate::words::EventId;
@@ -50,6 +50,7 @@ impl Writer {
             let answered = match self.live.work() {
                 Work::Over => return,
                 _ if now >= self.until => return self.give_up(),
+                Work::Restore(copy, upto) => self.restore(&copy, upto).await,
                 Work::Write(batch) => self.write(batch).await,
                 Work::Release(previous) => self.release(previous).await,
                 Work::Wait(_) if now >= ask_at => self.write(self.live.question()).await,
@@ -98,6 +99,22 @@ impl Writer {
         self.answered(upto, answer.unwrap_or_else(|late| Err(LogUnavailable(late.into()))))
     }
 
+    async fn restore(&mut self, copy: &LogPage, upto: usize) -> bool {
+        let restore = self.log.restore(self.live.claim(), copy);
+        match tokio::time::timeout(WRITE_CEILING, restore).await {
+            Ok(Ok(answer)) => {
+                self.metrics.turn_log.appends.inc(&(outcome(answer),));
+                if outcome(answer) == AppendOutcome::Ok {
+                    tracing::info!(event = "turn_restored", turn_id = %self.live.turn(), events = upto, "the log has the whole turn again");
+                }
+                self.log_fence(answer);
+                self.live.restored(upto, answer)
+            }
+            Ok(unavailable) => self.answered(upto, unavailable),
+            Err(late) => self.answered(upto, Err(LogUnavailable(late.into()))),
+        }
+    }
+
     async fn release(&mut self, previous: EventId) -> bool {
         let release = self.log.release(self.live.claim(), previous);
         match tokio::time::timeout(WRITE_CEILING, release).await {
@@ -133,7 +150,8 @@ impl Writer {
     }
 
     fn give_up(&self) {
-        tracing::warn!(turn_id = %self.live.turn(), "the end of a turn was not written to the turn log");
+        self.metrics.turn_log.lost.inc(&());
+        tracing::warn!(event = "turn_lost", turn_id = %self.live.turn(), "the end of a turn was not written to the turn log");
         self.live.lost(Loss::GivenUp);
     }
 }

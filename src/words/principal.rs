@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use super::Invalid;
 
 /// A caller's network address as limits and places see it: IPv6 callers are one per /64,
 /// because that is what a provider hands to one subscriber.
@@ -68,6 +71,17 @@ impl fmt::Display for Principal {
     }
 }
 
+impl FromStr for Principal {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let address =
+            text.strip_prefix("address:").map(|address| address.strip_suffix("/64").unwrap_or(address));
+        let address = address.and_then(|address| address.parse::<IpAddr>().ok());
+        address.map(|address| Self::Address(address.into())).ok_or(Invalid("must be the key of a principal"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +100,13 @@ mod tests {
         let mapped = ClientAddress::from("::ffff:192.0.2.7".parse::<IpAddr>().unwrap());
         assert_eq!(mapped.to_string(), "192.0.2.7");
         assert_eq!(mapped.cut(), "192.0.2.0/24");
+    }
+
+    #[test]
+    fn a_principal_survives_its_key() {
+        for address in ["192.0.2.7", "2001:db8:1:2::1"] {
+            let principal = Principal::Address(address.parse::<IpAddr>().unwrap().into());
+            assert_eq!(principal.to_string().parse::<Principal>().unwrap(), principal);
+        }
     }
 }

@@ -8,6 +8,7 @@
 
 mod api;
 mod architecture;
+mod cluster;
 mod contract;
 mod edge;
 mod flow;
@@ -15,6 +16,7 @@ mod model;
 mod process;
 mod readme;
 mod resume;
+mod rig;
 mod simulator;
 mod sockets;
 mod support;

@@ -44,6 +44,10 @@ family! {
     TurnLog {
         /// Writes to turn logs, by what they were answered.
         counter appends = "turnlog_appends_total" [outcome: AppendOutcome];
+        /// Turns whose end was never written, because the log could not be reached until it was too late.
+        counter lost = "turnlog_lost_total";
+        /// Age of the oldest event that the log has not confirmed.
+        gauge unconfirmed = "turnlog_unconfirmed_seconds";
         /// Turns owned elsewhere that are read here.
         gauge followed = "turnlog_followed";
     }

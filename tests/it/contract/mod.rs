@@ -4,4 +4,5 @@ mod chat_model;
 mod leases;
 mod limiter;
 mod memory;
+pub mod redis;
 mod turnlog;

@@ -4,9 +4,9 @@ use std::net::TcpListener;
 
 use serde_json::json;
 
-use super::service::{Service, model};
+use super::service::Service;
 use super::{code, run, said};
-use crate::support::{Answer, Client};
+use crate::support::{Answer, Client, model};
 
 #[tokio::test]
 async fn a_service_starts_step_by_step_and_says_where_it_is() {

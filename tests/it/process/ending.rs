@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::service::{Service, model};
-use crate::support::{Client, Socket, Sse, eventually};
+use super::service::Service;
+use crate::support::{Client, Socket, Sse, eventually, model};
 
 /// The order in which everything goes (`design.md` §8).
 const LAST_STEPS: [&str; 4] =

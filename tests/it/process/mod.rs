@@ -6,16 +6,11 @@ mod service;
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// The program with nothing in its environment but what is given.
-fn polylogue(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_polylogue"));
-    command.args(arguments).env_clear().envs(environment.iter().copied());
-    command
-}
+use crate::support::polylogue;
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     polylogue(arguments, environment).stdin(Stdio::null()).output().unwrap()

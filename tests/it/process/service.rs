@@ -3,16 +3,13 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use polylogue::config::Config;
-use polylogue::shutdown::Shutdown;
-use polylogue::simulator::{Controls, Settings, Simulator};
+use polylogue::simulator::Simulator;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout};
 use tokio::time::timeout;
 
-use super::polylogue;
-use crate::support::Client;
+use crate::support::{Client, polylogue};
 
 /// More than a busy machine needs; a test that gets here has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -102,14 +99,4 @@ impl Service {
         let mut seen = self.seen.iter();
         events.iter().all(|event| seen.any(|known| known == event))
     }
-}
-
-/// A model of the test's own, which answers with few tokens at once.
-pub async fn model() -> (Simulator, Controls) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut settings = Settings::from(&Config::default().simulator);
-    (settings.time_to_first_token_ms, settings.token_gap_ms) = (0, 0);
-    let simulator = Simulator::start(settings, listener, &Shutdown::new()).unwrap();
-    let controls = simulator.controls.clone();
-    (simulator, controls)
 }

@@ -1,9 +1,14 @@
 //! The service, started in the test, and clients for it.
 
+mod child;
 mod client;
 mod documented;
 mod http;
 mod log;
+pub mod ports;
+mod program;
+pub mod redis;
+pub mod replicas;
 mod scratch;
 mod slow_memory;
 mod socket;
@@ -12,6 +17,7 @@ mod sse;
 use std::ops::Deref;
 use std::sync::Arc;
 
+pub use child::OwnProcess;
 pub use client::Client;
 pub use http::Answer;
 pub use log::Log;
@@ -24,7 +30,8 @@ use polylogue::shutdown::Shutdown;
 use polylogue::simulator::{Controls, Rule};
 use polylogue::telemetry::metrics::Metrics;
 use polylogue::words::ReplicaId;
-pub use scratch::Scratch;
+pub use program::{model, polylogue};
+pub use scratch::{Folder, Scratch};
 pub use slow_memory::SlowMemory;
 pub use socket::Socket;
 pub use sse::{Sse, SseEvent};
@@ -68,9 +75,7 @@ impl TestApp {
 
     /// The value of a series, as `/metrics` shows it without the prefix; 0 if it is not there.
     pub fn metric(&self, series: &str) -> f64 {
-        let text = self.app.services().metrics.render();
-        let line = text.lines().find_map(|line| line.strip_prefix("polylogue_")?.strip_prefix(series));
-        line.map_or(0.0, |value| value.trim().parse().unwrap())
+        metric(&self.app.services().metrics.render(), series)
     }
 }
 
@@ -79,6 +84,12 @@ impl Deref for TestApp {
     fn deref(&self) -> &Client {
         &self.caller
     }
+}
+
+/// The value of a series in what `/metrics` shows, named without the prefix; 0 if it is not there.
+pub fn metric(text: &str, series: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("polylogue_")?.strip_prefix(series));
+    line.map_or(0.0, |value| value.trim().parse().unwrap())
 }
 
 /// What handlers reach for, in process, on a model that nobody can reach: for tests of the edge alone.

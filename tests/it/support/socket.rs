@@ -4,9 +4,9 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::documented;
@@ -20,18 +20,28 @@ pub struct Socket {
 impl Socket {
     /// Opens a socket and takes its hello.
     pub async fn open(address: &str) -> Self {
+        Self::try_open(address).await.unwrap()
+    }
+
+    /// Opens a socket and takes its hello, unless it is refused.
+    pub async fn try_open(address: &str) -> Result<Self, Box<tungstenite::Error>> {
         let mut request = format!("ws://{address}/api/v1/chat/ws").into_client_request().unwrap();
         request.headers_mut().insert("Sec-WebSocket-Protocol", "polylogue.v1".parse().unwrap());
-        let (inner, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let (inner, _) = tokio_tungstenite::connect_async(request).await?;
         let mut socket = Self { inner, hello: Value::Null };
-        socket.hello = socket.next().await.unwrap();
+        socket.hello = socket.next().await.map_err(|_| tungstenite::Error::ConnectionClosed)?;
         assert_eq!(socket.hello["type"], "hello");
-        socket
+        Ok(socket)
     }
 
     /// Sends a frame.
     pub async fn send(&mut self, frame: Value) {
-        self.inner.send(Message::text(frame.to_string())).await.unwrap();
+        self.try_send(frame).await.unwrap();
+    }
+
+    /// Sends a frame to somebody who may have gone.
+    pub async fn try_send(&mut self, frame: Value) -> Result<(), Box<tungstenite::Error>> {
+        Ok(self.inner.send(Message::text(frame.to_string())).await?)
     }
 
     /// The next JSON frame, or how the socket was closed.

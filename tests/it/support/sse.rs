@@ -43,33 +43,41 @@ impl Sse {
 
     /// The next event; `None` when the stream has ended well.
     pub async fn next(&mut self) -> Option<SseEvent> {
+        let next = timeout(Duration::from_secs(20), self.try_next()).await.expect("the stream is silent");
+        next.expect("the stream broke")
+    }
+
+    /// The next event, of a stream that may break.
+    pub async fn try_next(&mut self) -> reqwest::Result<Option<SseEvent>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                return Some(event);
+                return Ok(Some(event));
             }
-            self.read().await?;
+            if self.read().await?.is_none() {
+                return Ok(None);
+            }
         }
     }
 
     /// Reads on until this many comments have come.
     pub async fn until_comments(&mut self, count: usize) {
         while self.comments < count {
-            self.read().await.expect("the stream has ended");
+            let read = timeout(Duration::from_secs(20), self.read()).await.expect("the stream is silent");
+            read.unwrap().expect("the stream has ended");
         }
     }
 
-    async fn read(&mut self) -> Option<()> {
-        let bytes =
-            timeout(Duration::from_secs(20), self.body.next()).await.expect("the stream is silent")?;
+    async fn read(&mut self) -> reqwest::Result<Option<()>> {
+        let Some(bytes) = self.body.next().await.transpose()? else { return Ok(None) };
         // Where an end may be that was not there before: looking at all of a long event again and again is slow.
         let mut from = self.buffer.len().saturating_sub(1);
-        self.buffer.extend_from_slice(&bytes.expect("the stream broke"));
+        self.buffer.extend_from_slice(&bytes);
         while let Some(end) = self.buffer[from..].windows(2).position(|pair| pair == b"\n\n") {
             let block = self.buffer.drain(..from + end + 2).collect();
             self.take(&String::from_utf8(block).unwrap());
             from = 0;
         }
-        Some(())
+        Ok(Some(()))
     }
 
     fn take(&mut self, block: &str) {

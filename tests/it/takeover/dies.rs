@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::fleet::{Fleet, Replica, applied, ask, names};
+use super::fleet::{Fleet, Replica, ask, names};
+use crate::support::replicas::applied;
 use crate::support::{Sse, SseEvent, eventually, says, span};
 
 const BOTH: [&str; 2] = ["historian", "skeptic"];

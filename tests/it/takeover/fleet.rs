@@ -1,6 +1,5 @@
 //! Replicas that share everything, each on a runtime of its own, so that one can die or stand still alone.
 
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -121,27 +120,6 @@ impl Deref for Replica {
 
 /// A standstill.
 pub struct Stall(#[expect(dead_code, reason = "it counts that it is there")] mpsc::Sender<()>);
-
-/// What a client that obeys `reply.reset` has in front of it after these events: for each persona its status, its text
-/// piece by piece, and the whole text it was given.
-pub fn applied(events: &[SseEvent]) -> BTreeMap<String, Value> {
-    let mut replies: BTreeMap<String, Value> = BTreeMap::new();
-    for event in events.iter().map(|event| &event.data) {
-        let Some(persona) = event["persona"].as_str() else { continue };
-        let reply = replies.entry(persona.to_owned()).or_default();
-        let kind = event["type"].as_str().unwrap();
-        match kind {
-            "reply.reset" => *reply = Value::Null,
-            "reply.started" => *reply = json!({"text": ""}),
-            "reply.delta" => {
-                let text = [&reply["text"], &event["text"]].map(|text| text.as_str().unwrap()).concat();
-                reply["text"] = text.into();
-            }
-            _ => (reply["end"], reply["content"]) = (kind.into(), event["content"].clone()),
-        }
-    }
-    replies
-}
 
 pub fn names(events: &[SseEvent]) -> Vec<&str> {
     events.iter().map(|event| event.name.as_str()).collect()

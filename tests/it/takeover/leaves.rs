@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::fleet::{Fleet, applied, ask, names};
+use super::fleet::{Fleet, ask, names};
+use crate::support::replicas::applied;
 use crate::support::{eventually, says, span};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

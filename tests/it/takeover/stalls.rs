@@ -2,7 +2,8 @@
 
 use polylogue::telemetry::metrics::AppendOutcome;
 
-use super::fleet::{Fleet, applied, ask, names};
+use super::fleet::{Fleet, ask, names};
+use crate::support::replicas::applied;
 use crate::support::{eventually, says};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -126,14 +126,9 @@ impl TurnLog for FlakyLog {
         self.answer(fault, batch, self.inner.finish(claim, previous, batch).await?)
     }
 
-    async fn restore(
-        &self,
-        claim: &Claim,
-        copy: &LogPage,
-        idempotency: Option<&Idempotency>,
-    ) -> Result<Appended, LogUnavailable> {
+    async fn restore(&self, claim: &Claim, copy: &LogPage) -> Result<Appended, LogUnavailable> {
         let fault = self.fault().await?;
-        self.answer(fault, &copy.events, self.inner.restore(claim, copy, idempotency).await?)
+        self.answer(fault, &copy.events, self.inner.restore(claim, copy).await?)
     }
 
     async fn release(&self, claim: &Claim, previous: EventId) -> Result<Appended, LogUnavailable> {

@@ -5,61 +5,100 @@ mod faults;
 mod flaky;
 mod owner;
 mod ownership;
+mod restoring;
 mod resume;
 mod stage;
 mod takeover;
 
 use std::sync::Arc;
 
-use polylogue::config::Turns;
-use polylogue::turnlog::{LocalTurnLog, TurnLog};
+use polylogue::turnlog::{LocalTurnLog, RedisTurnLog, TurnLog};
 
-/// Runs every claim against one implementation: its name, and how it is made from the settings.
-macro_rules! contract {
-    ($name:ident: $make:expr) => {
-        mod $name {
-            use super::*;
+use crate::contract::redis::{Connected, Shape};
 
-            contract!(@claims $make;
-                claims:
-                an_accepted_turn_can_be_read
-                the_same_key_finds_the_same_turn_and_refuses_another_body
-                a_busy_conversation_takes_no_second_turn_until_the_first_has_ended
-                an_accept_whose_answer_was_lost_may_be_repeated
-                a_write_that_does_not_follow_is_told_where_to_go_on
-                a_write_repeated_after_a_lost_answer_doubles_nothing
-                a_finish_repeated_after_a_lost_answer_is_ok
-                a_cancel_is_seen_at_the_next_write_and_its_first_reason_stands
-                an_ended_turn_takes_nothing_more
-                what_the_log_does_not_know_is_gone
-                an_ended_turn_and_its_key_are_forgotten_after_a_while
-                a_log_is_read_in_pages
-                a_change_wakes_who_waits_for_it
-            );
-            contract!(@claims $make;
-                ownership:
-                a_takeover_resets_exactly_the_unfinished_replies
-                a_takeover_before_routing_resets_nothing
-                a_stale_owner_is_fenced_whatever_it_tries
-                epochs_only_grow_and_one_of_two_takeovers_wins
-                a_turn_taken_over_too_often_is_given_only_to_end_it
-                a_released_turn_is_nobodys_until_somebody_takes_it
-                a_race_of_owners_leaves_exactly_one_terminal_event
-            );
+/// Hands every claim of the suite to another macro, as `group: claim`.
+macro_rules! every_claim {
+    ($then:ident) => {
+        $then! {
+            claims: an_accepted_turn_can_be_read,
+            claims: the_same_key_finds_the_same_turn_and_refuses_another_body,
+            claims: a_busy_conversation_takes_no_second_turn_until_the_first_has_ended,
+            claims: an_accept_whose_answer_was_lost_may_be_repeated,
+            claims: a_write_that_does_not_follow_is_told_where_to_go_on,
+            claims: a_write_repeated_after_a_lost_answer_doubles_nothing,
+            claims: a_finish_repeated_after_a_lost_answer_is_ok,
+            claims: a_cancel_is_seen_at_the_next_write_and_its_first_reason_stands,
+            claims: an_ended_turn_takes_nothing_more,
+            claims: what_the_log_does_not_know_is_gone,
+            claims: an_ended_turn_and_its_key_are_forgotten_after_a_while,
+            claims: a_log_is_read_in_pages,
+            claims: a_change_wakes_who_waits_for_it,
+            ownership: a_takeover_resets_exactly_the_unfinished_replies,
+            ownership: a_takeover_before_routing_resets_nothing,
+            ownership: a_stale_owner_is_fenced_whatever_it_tries,
+            ownership: epochs_only_grow_and_one_of_two_takeovers_wins,
+            ownership: a_turn_taken_over_too_often_is_given_only_to_end_it,
+            ownership: a_released_turn_is_nobodys_until_somebody_takes_it,
+            ownership: a_race_of_owners_leaves_exactly_one_terminal_event,
+            restoring: a_turn_the_log_never_had_is_restored_whole,
+            restoring: an_owner_restores_its_turn_over_what_the_log_has_of_it,
+            restoring: a_turn_that_is_anothers_now_is_not_restored,
+            restoring: what_leads_elsewhere_meanwhile_keeps_leading_there,
         }
-    };
-    (@claims $make:expr; $group:ident: $($claim:ident)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $claim() {
-                super::$group::$claim($make(stage::short_lived()).await).await;
-            }
-        )*
     };
 }
 
-contract!(local: local_log);
+macro_rules! local_tests {
+    ($($group:ident: $claim:ident,)*) => {
+        mod local {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $claim() {
+                    super::$group::$claim(Arc::new(LocalTurnLog::new(stage::short_lived()))).await;
+                }
+            )*
+        }
+    };
+}
+every_claim!(local_tests);
 
-async fn local_log(settings: Turns) -> Arc<dyn TurnLog> {
-    Arc::new(LocalTurnLog::new(settings))
+macro_rules! redis_tests {
+    ($($group:ident: $claim:ident,)*) => {
+        mod redis {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $claim() {
+                    let alone = Shape::alone().await;
+                    let connected = alone.connect();
+                    super::$group::$claim(redis_log(&connected)).await;
+                }
+            )*
+        }
+
+        /// Every claim on a Redis of a shape that takes longer to come up, one after the other.
+        async fn every_claim_holds(shape: Shape) {
+            $({
+                let connected = shape.connect();
+                $group::$claim(redis_log(&connected)).await;
+            })*
+        }
+    };
+}
+every_claim!(redis_tests);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_claim_holds_behind_sentinel() {
+    every_claim_holds(Shape::watched().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_claim_holds_on_a_cluster() {
+    every_claim_holds(Shape::cluster().await).await;
+}
+
+fn redis_log(connected: &Connected) -> Arc<dyn TurnLog> {
+    let (redis, metrics) = (connected.redis.clone(), Arc::clone(&connected.metrics));
+    Arc::new(RedisTurnLog::new(redis, stage::short_lived(), metrics, &connected.keeping))
 }

@@ -126,6 +126,17 @@ pub async fn whole(log: &dyn TurnLog, turn: TurnId) -> LogPage {
     log.read(turn, EventId::START, usize::MAX).await.unwrap().unwrap()
 }
 
+/// The whole turn, whatever one look shows of it.
+pub async fn whole_by_pages(log: &dyn TurnLog, turn: TurnId) -> LogPage {
+    let mut page = whole(log, turn).await;
+    while let Some(last) = page.events.last().map(|event| event.id).filter(|last| *last < page.record.last) {
+        let more = log.read(turn, last, usize::MAX).await.unwrap().unwrap();
+        assert!(!more.events.is_empty());
+        page.events.extend(more.events);
+    }
+    page
+}
+
 pub async fn view(log: &dyn TurnLog, turn: TurnId) -> Turn {
     let page = whole(log, turn).await;
     fold(&page.record, &page.events)

@@ -11,7 +11,7 @@ const SENTINEL_PORT: u16 = 26379;
 
 /// Where Redis is and who we are there.
 #[derive(Clone, Debug)]
-pub struct RedisPlace {
+pub struct PlaceOfRedis {
     /// How the hosts are to be understood.
     pub mode: RedisMode,
     /// Redis, the sentinels, or some nodes of the cluster; at least one.
@@ -31,20 +31,20 @@ pub struct RedisPlace {
 impl Redis {
     /// Where Redis is; `None` if there is none. The reason for a refusal never repeats what was written: it may hold a
     /// password.
-    pub fn place(&self) -> Result<Option<RedisPlace>, &'static str> {
+    pub fn place(&self) -> Result<Option<PlaceOfRedis>, &'static str> {
         let place = match &self.url {
             Some(_) if !self.hosts.is_empty() => return Err("is given beside redis.hosts: give one of them"),
-            Some(url) => RedisPlace::parse(url.expose_secret())?,
+            Some(url) => PlaceOfRedis::parse(url.expose_secret())?,
             None if self.hosts.is_empty() => return Ok(None),
             None => self.written_out()?,
         };
         let username = place.username.clone().or_else(|| self.username.clone());
         let password = place.password.clone().or_else(|| self.password.clone());
-        RedisPlace { username, password, ..place }.checked().map(Some)
+        PlaceOfRedis { username, password, ..place }.checked().map(Some)
     }
 
-    fn written_out(&self) -> Result<RedisPlace, &'static str> {
-        Ok(RedisPlace {
+    fn written_out(&self) -> Result<PlaceOfRedis, &'static str> {
+        Ok(PlaceOfRedis {
             mode: self.mode,
             hosts: hosts(self.hosts.iter().map(String::as_str), self.mode)?,
             primary: self.primary.clone().unwrap_or_default(),
@@ -56,7 +56,7 @@ impl Redis {
     }
 }
 
-impl RedisPlace {
+impl PlaceOfRedis {
     fn parse(url: &str) -> Result<Self, &'static str> {
         let (scheme, rest) = url.split_once("://").ok_or(NOT_A_URL)?;
         let (mode, tls) = match scheme {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn place(url: &str) -> Result<RedisPlace, &'static str> {
+    fn place(url: &str) -> Result<PlaceOfRedis, &'static str> {
         let mut redis = Config::default().redis;
         redis.url = Some(SecretString::from(url.to_owned()));
         redis.place().map(Option::unwrap)

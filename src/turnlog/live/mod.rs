@@ -1,5 +1,7 @@
 //! The owner's side of a running turn.
 
+mod writing;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::audience::Audience;
 use super::fold::end_of;
-use super::journal::{Batch, Due, Journal};
+use super::journal::Journal;
 use super::outcome::{Finished, Flushed, Loss, PushError};
-use super::{Appended, Claim, LogPage, Record};
+use super::{Claim, LogPage, Record};
 use crate::config;
 use crate::words::{CancelReason, Event, EventBody, EventId, TurnId, TurnStatus};
+pub(super) use writing::Work;
 
 /// How far this owner is with the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ struct State {
     journal: Journal,
     phase: Phase,
     cancel: Option<CancelReason>,
+    /// The log does not have the turn: it was begun without it, or lost by it.
+    is_missing: bool,
     /// The turn's place on this replica, until it no longer works on it.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -46,14 +51,6 @@ pub struct Live {
     work: Notify,
     cancel: CancellationToken,
     audience: Audience,
-}
-
-/// What the writer does next.
-pub(super) enum Work {
-    Write(Batch),
-    Release(EventId),
-    Wait(Due),
-    Over,
 }
 
 /// What a reader at some place finds.
@@ -80,7 +77,13 @@ impl Live {
         let journal = Journal::new(claim.turn, claim.epoch, events, settings);
         let live = Self {
             claim,
-            state: Mutex::new(State { journal, phase: Phase::Running, cancel: None, place }),
+            state: Mutex::new(State {
+                journal,
+                phase: Phase::Running,
+                cancel: None,
+                is_missing: false,
+                place,
+            }),
             news: Notify::new(),
             settled: Notify::new(),
             work: Notify::new(),
@@ -100,6 +103,19 @@ impl Live {
     /// The right by which it is written.
     pub fn claim(&self) -> &Claim {
         &self.claim
+    }
+
+    /// The turn is begun without the log, which cannot be reached: it is given all of it when it is back.
+    pub(super) fn begins_alone(&self) {
+        let mut state = self.state();
+        state.is_missing = true;
+        state.journal.is_unwritten();
+        let _ = state.journal.cut_off();
+    }
+
+    /// Whether the log has nothing of this turn, as far as is known here: nobody else could go on with it.
+    pub fn is_alone(&self) -> bool {
+        self.state().is_missing
     }
 
     /// Adds an event to the turn, and says which it is. Never waits.
@@ -165,12 +181,20 @@ impl Live {
     /// The turn and its events as readers may see them.
     pub fn page(&self) -> LogPage {
         let state = self.state();
-        let events = state.journal.shown().to_vec();
+        self.page_of(state.journal.shown(), state.cancel)
+    }
+
+    fn page_of(&self, events: &[Arc<Event>], cancel: Option<CancelReason>) -> LogPage {
         let mut record = self.record.clone();
         record.last = events.last().map_or(record.last, |event| event.id);
         record.status = events.last().and_then(|event| end_of(event)).unwrap_or(TurnStatus::Running);
-        record.cancel = state.cancel;
-        LogPage { record, events }
+        record.cancel = cancel;
+        LogPage { record, events: events.to_vec() }
+    }
+
+    /// For how long the oldest event that the log has not confirmed has been waiting; `None` if it has all.
+    pub(super) fn unconfirmed_for(&self) -> Option<Duration> {
+        self.state().journal.unconfirmed_for()
     }
 
     /// How many readers follow the turn here.
@@ -272,87 +296,5 @@ impl Live {
 
     pub(super) fn audience(&self) -> &Audience {
         &self.audience
-    }
-}
-
-/// What the writer does.
-impl Live {
-    pub(super) fn work(&self) -> Work {
-        let state = self.state();
-        match (state.phase, state.journal.due()) {
-            (Phase::Durable | Phase::Lost(_), _) => Work::Over,
-            (_, Due::Now) | (Phase::Releasing, Due::At(_)) => Work::Write(state.journal.batch()),
-            (Phase::Releasing, Due::Never) => Work::Release(state.journal.last_written()),
-            (Phase::Running | Phase::Finishing, due) => Work::Wait(due),
-        }
-    }
-
-    /// An empty batch: still mine? cancelled?
-    pub(super) fn question(&self) -> Batch {
-        let state = self.state();
-        Batch { previous: state.journal.last_written(), events: Vec::new(), upto: state.journal.written() }
-    }
-
-    pub(super) async fn woken(&self) {
-        self.work.notified().await;
-    }
-
-    pub(super) fn is_finishing(&self) -> bool {
-        self.state().phase == Phase::Finishing
-    }
-
-    /// Takes in what a write was answered; `false` if the answer makes no sense, so that asking again needs a pause.
-    pub(super) fn answered(&self, upto: usize, answer: Appended) -> bool {
-        match answer {
-            Appended::Ok { cancel } => {
-                self.confirmed(upto);
-                cancel.into_iter().for_each(|reason| self.cancel(reason));
-                true
-            }
-            Appended::Resend { from } => {
-                let goes_on = self.state().journal.resend(from);
-                self.changed(true);
-                goes_on
-            }
-            Appended::Fenced => self.lost(Loss::Fenced),
-            Appended::Ended(status) => self.lost(Loss::Ended(status)),
-            Appended::Gone => self.lost(Loss::Gone),
-        }
-    }
-
-    pub(super) fn unavailable(&self) {
-        let shows = self.state().journal.cut_off();
-        self.changed(shows);
-    }
-
-    pub(super) fn lost(&self, loss: Loss) -> bool {
-        let mut state = self.state();
-        if state.phase == Phase::Durable {
-            return true;
-        }
-        state.phase = Phase::Lost(loss);
-        state.place = None;
-        drop(state);
-        self.changed(true);
-        self.cancel.cancel();
-        true
-    }
-
-    fn confirmed(&self, upto: usize) {
-        let mut state = self.state();
-        let shows = state.journal.confirm(upto);
-        if state.journal.is_written() && state.phase == Phase::Finishing {
-            state.phase = Phase::Durable;
-            state.place = None;
-        }
-        drop(state);
-        self.changed(shows);
-    }
-
-    fn changed(&self, for_readers: bool) {
-        if for_readers {
-            self.news.notify_waiters();
-        }
-        self.settled.notify_waiters();
     }
 }
