@@ -7,7 +7,7 @@ use std::time::Duration;
 use polylogue::turnlog::{ReadError, Reader};
 use polylogue::words::{Event, TurnId};
 use rand::Rng as _;
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 
 use super::replica::Replica;
 use super::world::World;
@@ -26,6 +26,8 @@ pub struct Seen {
     pub was_refused: bool,
     /// It was at a replica that may have lost its turns without knowing it.
     pub met_a_stray: bool,
+    /// After the end of the turn it was told of more.
+    pub saw_an_end_taken_back: bool,
     /// Its turn is not known any more.
     pub gave_up: bool,
 }
@@ -41,7 +43,7 @@ enum Stay {
 pub struct Client {
     pub name: String,
     pub turn: TurnId,
-    pub rng: StdRng,
+    pub rng: SmallRng,
     pub seen: Seen,
 }
 
@@ -117,8 +119,14 @@ impl Client {
             match tokio::time::timeout(PATIENCE, next).await {
                 Ok(Ok(Some(event))) => {
                     self.seen.met_a_stray |= replica.link.is_stray();
+                    self.take_back_an_end();
                     replica.link.trace.note(|| format!("{} sees {}", self.name, told(&event)));
+                    let ends = event.body.is_terminal();
                     self.seen.events.push(event);
+                    // Some come back, to hear that nothing follows.
+                    if ends && self.rng.random_bool(0.7) {
+                        return Stay::Ended;
+                    }
                 }
                 Ok(Ok(None)) => return Stay::Ended,
                 Ok(Err(error)) => return self.refused(&error),
@@ -127,6 +135,14 @@ impl Client {
             }
         }
         Stay::Left
+    }
+
+    /// What follows an end takes it back: it was that of an owner who did not know that the turn is another's.
+    fn take_back_an_end(&mut self) {
+        if self.seen.events.last().is_some_and(|last| last.body.is_terminal()) {
+            self.seen.events.pop();
+            self.seen.saw_an_end_taken_back = true;
+        }
     }
 
     fn refused(&self, error: &ReadError) -> Stay {

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use polylogue::redis::Resync;
 use polylogue::shutdown::Shutdown;
 use polylogue::turnlog::{
     Accepted, Appended, Claim, Idempotency, LogPage, LogUnavailable, NewTurn, TakenOver, TurnLog,
 };
 use polylogue::words::{CancelReason, ConversationId, Event, EventId, ReplicaId, TurnId, TurnStatus};
 use rand::Rng as _;
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use tokio::sync::watch;
 
 use super::store::Store;
@@ -147,11 +148,13 @@ pub struct Link {
     pub store: Arc<Store>,
     pub process: Process,
     pub weather: Arc<Weather>,
-    /// It stood still or was cut off for so long that others may have its turns: what it shows then may be its own.
-    pub stray: AtomicBool,
+    /// So many times it is in trouble for so long that others may have its turns: what it shows then may be its own.
+    pub strays: AtomicUsize,
     /// So many reasons why this replica alone cannot reach the store.
     pub cut_off: AtomicUsize,
-    pub rng: Mutex<StdRng>,
+    /// Tells the replica that what it wrote of late may be missing.
+    pub doubts: watch::Sender<Resync>,
+    pub rng: Mutex<SmallRng>,
     /// Where calls end that arrive late.
     pub tasks: Shutdown,
     pub trace: Trace,
@@ -162,8 +165,13 @@ fn broken() -> LogUnavailable {
 }
 
 impl Link {
+    /// The store can be reached again.
+    pub fn is_back(&self) {
+        self.doubts.send_modify(|seen| seen.returns += 1);
+    }
+
     pub fn is_stray(&self) -> bool {
-        self.stray.load(Relaxed)
+        self.strays.load(Relaxed) > 0
     }
 
     pub fn is_away(&self) -> bool {
@@ -286,14 +294,9 @@ impl TurnLog for Link {
         self.ask("finish", move |store| store.finish(&claim, previous, &batch)).await
     }
 
-    async fn restore(
-        &self,
-        claim: &Claim,
-        copy: &LogPage,
-        idempotency: Option<&Idempotency>,
-    ) -> Result<Appended, LogUnavailable> {
-        let (claim, copy, idempotency) = (claim.clone(), copy.clone(), idempotency.cloned());
-        self.ask("restore", move |store| store.restore(&claim, &copy, idempotency.as_ref())).await
+    async fn restore(&self, claim: &Claim, copy: &LogPage) -> Result<Appended, LogUnavailable> {
+        let (claim, copy) = (claim.clone(), copy.clone());
+        self.ask("restore", move |store| store.restore(&claim, &copy)).await
     }
 
     async fn release(&self, claim: &Claim, previous: EventId) -> Result<Appended, LogUnavailable> {
@@ -318,6 +321,10 @@ impl TurnLog for Link {
         limit: usize,
     ) -> Result<Option<LogPage>, LogUnavailable> {
         self.ask("read", move |store| store.read(turn, after, limit)).await
+    }
+
+    fn doubts(&self) -> Option<watch::Receiver<Resync>> {
+        Some(self.doubts.subscribe())
     }
 
     async fn changed(&self, turn: TurnId, seen: EventId) {

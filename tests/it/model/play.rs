@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use polylogue::turnlog::{Flushed, Live, PushError};
 use polylogue::words::{ErrorCode, EventBody, Failure, PersonaId, ReplyStatus, Routing, RoutingSource, Turn};
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ pub struct Part {
     pub live: Arc<Live>,
     /// Fires when the turn was cancelled or lost.
     pub stop: CancellationToken,
-    pub rng: StdRng,
+    pub rng: SmallRng,
 }
 
 /// The turn is no longer ours.
@@ -39,8 +39,12 @@ pub async fn run(mut part: Part, so_far: Turn) {
     let ended = tokio::select! {
         ended = tokio::time::timeout_at(replica.deadline, part.flow(so_far)) => ended,
         () = replica.shutdown.overdue().cancelled() => {
-            live.release().await;
-            return;
+            if !live.is_alone() {
+                live.release().await;
+                return;
+            }
+            // What the log does not have nobody else can go on with.
+            Ok(Ok(EventBody::TurnFailed { error: Failure::new(ErrorCode::Draining, "Ask again.") }))
         }
     };
     let terminal = match ended {
@@ -63,7 +67,7 @@ impl Part {
             Some(routing) => routing.personas.clone(),
             None => self.route().await?,
         };
-        let rngs: Vec<_> = chosen.iter().map(|_| StdRng::from_rng(&mut self.rng)).collect();
+        let rngs: Vec<_> = chosen.iter().map(|_| SmallRng::from_rng(&mut self.rng)).collect();
         let replies = chosen.into_iter().zip(rngs).map(|(persona, rng)| {
             let known = so_far.replies.iter().find(|reply| reply.persona == persona);
             self.reply(persona, known.map_or(ReplyStatus::Pending, |reply| reply.status), rng)
@@ -91,7 +95,7 @@ impl Part {
         &self,
         persona: PersonaId,
         status: ReplyStatus,
-        mut rng: StdRng,
+        mut rng: SmallRng,
     ) -> Result<ReplyStatus, Lost> {
         if status.is_terminal() {
             return Ok(status);
@@ -148,7 +152,7 @@ impl Part {
 }
 
 /// Some time at which the process moves.
-async fn pause(replica: &Replica, rng: &mut StdRng, most_ms: u64) {
+async fn pause(replica: &Replica, rng: &mut SmallRng, most_ms: u64) {
     let pause = Duration::from_millis(rng.random_range(0..=most_ms));
     tokio::time::sleep(pause).await;
     replica.link.process.runs().await;

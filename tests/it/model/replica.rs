@@ -1,6 +1,7 @@
 //! One replica of the fleet: real turns and a real observer, over a link that can be cut.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use polylogue::shutdown::Shutdown;
 use polylogue::turnlog::{LiveTurns, TakenOver, TurnLog as _, fold};
 use polylogue::words::{ErrorCode, EventBody, Failure, ReplicaId, TurnId};
 use rand::SeedableRng as _;
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -17,16 +18,30 @@ use super::link::Link;
 use super::play::{self, Part};
 use super::world::settings;
 
+/// Signs of life between two looks for turns that are ours and do not run.
+const GHOSTS_EVERY: u32 = 5;
+
 /// How long a stopping replica waits for its turns to be given up, after their time to finish.
 const HARD_AFTER: Duration = Duration::from_secs(5);
+
+/// What is remembered from one look around to the next.
+#[derive(Default)]
+pub struct Lookout {
+    beats: u32,
+    ghosts: Vec<(TurnId, u64)>,
+}
+
+/// When replicas said goodbye or were buried.
+pub type Graves = Arc<Mutex<BTreeMap<ReplicaId, Instant>>>;
 
 pub struct Replica {
     pub link: Arc<Link>,
     pub live: Arc<LiveTurns>,
     pub shutdown: Shutdown,
     pub presence: LocalPresence,
-    /// Turns whose takeover was not answered: perhaps they are ours, and nobody runs them.
-    pub doubtful: Mutex<BTreeSet<TurnId>>,
+    pub lookout: Mutex<Lookout>,
+    pub was_heard_of: AtomicBool,
+    pub graves: Graves,
     /// When turns must have ended; wall clocks stand still in a model.
     pub deadline: Instant,
     pub seed: u64,
@@ -37,8 +52,20 @@ impl Replica {
         &self.link.me
     }
 
+    /// Whether clients are sent here. Not before the first sign of life: if it died, nobody would miss it, nor look for its
+    /// turns.
     pub fn is_open(&self) -> bool {
-        !self.link.process.is_dead() && !self.shutdown.closing().is_cancelled()
+        let is_up = !self.link.process.is_dead() && !self.shutdown.closing().is_cancelled();
+        is_up && self.was_heard_of.load(Relaxed)
+    }
+
+    /// Whether a copy of the store that is so old still tells of it, although it has gone.
+    pub fn left_within(&self, behind: Duration) -> bool {
+        self.graves.lock().unwrap().get(self.me()).is_some_and(|gone| gone.elapsed() <= behind)
+    }
+
+    fn is_gone(&self, who: &ReplicaId) {
+        self.graves.lock().unwrap().insert(who.clone(), Instant::now());
     }
 
     /// Runs something that ends with the process.
@@ -87,6 +114,7 @@ impl Replica {
         let has_written_all = !self.shutdown.hard().is_cancelled();
         if has_written_all && !self.link.is_away() {
             self.presence.leave().await.unwrap();
+            self.is_gone(self.me());
             self.link.trace.note(|| format!("{} says goodbye", self.me()));
         }
     }
@@ -105,25 +133,49 @@ impl Replica {
             return;
         }
         let fleet = self.presence.beat().await.unwrap();
+        self.was_heard_of.store(true, Relaxed);
         if !self.shutdown.draining().is_cancelled() {
             self.take_over_from(fleet).await;
+            self.look_for_ghosts().await;
         }
     }
 
     async fn take_over_from(self: &Arc<Self>, fleet: Fleet) {
-        let dead = fleet.dead.into_iter().map(Some);
-        for owner in dead.chain([None]) {
-            for (turn, epoch) in self.link.owned(owner.as_ref()).await.unwrap_or_default() {
-                self.adopt(turn, epoch).await;
+        for dead in &fleet.dead {
+            if self.adopt_all(Some(dead)).await == Some(0) && !self.link.is_away() {
+                self.presence.bury(dead).await.unwrap();
+                self.is_gone(dead);
             }
         }
-        if self.doubtful.lock().unwrap().is_empty() {
+        self.adopt_all(None).await;
+    }
+
+    async fn adopt_all(self: &Arc<Self>, owner: Option<&ReplicaId>) -> Option<usize> {
+        let turns = self.link.owned(owner).await.ok()?;
+        for (turn, epoch) in &turns {
+            self.adopt(*turn, *epoch).await;
+        }
+        Some(turns.len())
+    }
+
+    /// Turns that the log believes to be ours, that do not run here, and that were so the last time, too.
+    async fn look_for_ghosts(self: &Arc<Self>) {
+        let is_time = {
+            let mut lookout = self.lookout.lock().unwrap();
+            lookout.beats += 1;
+            lookout.beats.is_multiple_of(GHOSTS_EVERY)
+        };
+        if !is_time {
             return;
         }
-        let Ok(mine) = self.link.owned(Some(self.me())).await else { return };
-        let doubtful = std::mem::take(&mut *self.doubtful.lock().unwrap());
-        for (turn, epoch) in mine.into_iter().filter(|(turn, _)| doubtful.contains(turn)) {
-            self.adopt(turn, epoch).await;
+        let Ok(owned) = self.link.owned(Some(self.me())).await else { return };
+        let ghosts: Vec<_> = owned.into_iter().filter(|(turn, _)| self.live.get(*turn).is_none()).collect();
+        let before = std::mem::replace(&mut self.lookout.lock().unwrap().ghosts, ghosts.clone());
+        for (turn, epoch) in ghosts.into_iter().filter(|ghost| before.contains(ghost)) {
+            self.link.trace.note(|| format!("{} sees a ghost: {turn}", self.me()));
+            if !self.live.recheck(turn) {
+                self.adopt(turn, epoch).await;
+            }
         }
     }
 
@@ -133,17 +185,13 @@ impl Replica {
         let (claim, page, runs) = match self.link.take_over(turn, epoch, &me).await {
             Ok(TakenOver::Ok { claim, page }) => (claim, page, Instant::now() < self.deadline),
             Ok(TakenOver::TooOften { claim, page }) => (claim, page, false),
-            Ok(TakenOver::Lost | TakenOver::Ended(_)) => return,
-            Err(_) => {
-                self.doubtful.lock().unwrap().insert(turn);
-                return;
-            }
+            Ok(TakenOver::Lost | TakenOver::Ended(_)) | Err(_) => return,
         };
         let (so_far, epoch) = (fold(&page.record, &page.events), claim.epoch);
         let stop = CancellationToken::new();
         let live = self.live.begin(place, claim, page, stop.clone());
         if runs {
-            let rng = StdRng::seed_from_u64(self.seed ^ epoch);
+            let rng = SmallRng::seed_from_u64(self.seed ^ epoch);
             self.spawn(play::run(Part { replica: Arc::clone(self), live, stop, rng }, so_far));
         } else {
             let error = Failure::new(ErrorCode::Internal, "Given up.");

@@ -12,12 +12,15 @@ use tokio::time::timeout;
 use super::check::{Verdict, in_order, nothing_lost, nothing_missed, same_view};
 use super::client::{Client, Seen};
 use super::plan::{Mode, Plan};
-use super::store::{Mutant, Spared};
+use super::store::{Mutant, Wiped};
 use super::trace::Trace;
 use super::world::World;
 
 /// Nothing takes longer than this, whatever happens: more than the longest plan, a turn's deadline, and a takeover.
 const BOUND: Duration = Duration::from_secs(600);
+
+/// For how long an owner can restore a turn that has ended (a minute), as the model can tell.
+const DOUBTED_FOR: Duration = Duration::from_secs(58);
 
 /// What is wrong, and the run's trace.
 #[derive(Debug)]
@@ -41,11 +44,14 @@ pub fn run(seed: u64, mode: Mode, mutant: Mutant, trace: impl FnOnce() -> Trace)
 async fn play(world: &Arc<World>, mode: Mode) -> Verdict {
     let mut rng = world.rng(0);
     let plan = Plan::new(mode, &mut rng);
-    let spared = Spared { births: true, ends: true };
     let turns = rng.random_range(1..=2);
     let (seen, ()) = tokio::join!(
-        join_all((0..turns).map(|number| follow(world, number))),
-        plan.unfold(Arc::clone(world), spared),
+        async {
+            let seen = join_all((0..turns).map(|number| follow(world, number))).await;
+            world.seen.cancel();
+            seen
+        },
+        plan.unfold(Arc::clone(world)),
     );
     quiet(world).await?;
     for seen in seen.into_iter().flatten() {
@@ -86,7 +92,7 @@ async fn follow(world: &Arc<World>, number: u64) -> Vec<Told> {
 }
 
 /// Somebody asks for the turn's end, anywhere, once.
-async fn cancel(world: &World, turn: TurnId, rng: &mut rand::rngs::StdRng) {
+async fn cancel(world: &World, turn: TurnId, rng: &mut rand::rngs::SmallRng) {
     tokio::time::sleep(Duration::from_millis(rng.random_range(0..20_000))).await;
     let Some(replica) = world.any_replica(rng) else { return };
     let reason = CancelReason::Requested;
@@ -120,19 +126,53 @@ async fn quiet(world: &World) -> Verdict {
     Ok(())
 }
 
+/// What the clients of a turn are measured by: its log, or what it was when the store forgot everything and nobody had a
+/// copy any more.
+fn measure(world: &World, mode: Mode, turn: TurnId) -> Result<Option<LogPage>, String> {
+    if let Some(page) = log(world, turn) {
+        return Ok(Some(page));
+    }
+    let Some(Wiped { page, ended_for }) = world.store.wiped(turn) else {
+        if mode == Mode::Anything {
+            // Begun without the store, or lost by it, and its owner died before it could give it back.
+            return Ok(None);
+        }
+        return Err(format!("{turn} is gone, and nobody has forgotten it"));
+    };
+    let must_be_back = match (&page.record.owner, ended_for) {
+        (Some(owner), Some(ended_for)) => ended_for < DOUBTED_FOR && world.lives(owner),
+        (_, ended_for) => ended_for.is_none(),
+    };
+    if must_be_back && mode == Mode::OneAtATime {
+        return Err(format!("{turn} was forgotten {ended_for:?} after its end, and is not restored"));
+    }
+    Ok(ended_for.map(|_| page))
+}
+
 fn judge(world: &World, mode: Mode, told: &Told) -> Verdict {
     let Told { client, turn, seen } = told;
     let wrong = |what: String| format!("{client} of {turn}: {what}");
-    let page = log(world, *turn).ok_or_else(|| wrong("the turn is gone".into()))?;
-    in_order(&seen.events).map_err(wrong)?;
+    let Some(page) = measure(world, mode, *turn)? else { return Ok(()) };
     let is_strict = mode == Mode::OneAtATime;
-    if is_strict && (seen.was_refused || seen.gave_up) {
-        return Err(wrong("it was told that there is no such turn or event".into()));
+    if seen.gave_up {
+        let is_gone = log(world, *turn).is_none();
+        return if is_gone || !is_strict { Ok(()) } else { Err(wrong("it was told of no such turn".into())) };
     }
+    if is_strict && seen.was_refused {
+        return Err(wrong("it was told of no such event".into()));
+    }
+    in_order(&seen.events).map_err(wrong)?;
     let may_be_its_own = !is_strict || seen.met_a_stray;
+    if seen.saw_an_end_taken_back && !may_be_its_own {
+        return Err(wrong("the turn went on after its end".into()));
+    }
     let end = seen.events.last().unwrap().id;
     if may_be_its_own && page.events.last().is_some_and(|last| last.id != end) {
         // The turn was answered twice, and this client saw the version that is not remembered.
+        return Ok(());
+    }
+    if !is_strict && world.store.was_given_back(*turn) {
+        // A client that was told of an epoch that is lost now is not told of what an older owner did then.
         return Ok(());
     }
     same_view(&seen.events, &page.events).map_err(wrong)?;

@@ -6,23 +6,24 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use polylogue::config::{Config, Turns};
-use polylogue::fleet::{LocalFleet, LocalPresence};
+use polylogue::fleet::{LocalFleet, LocalPresence, Presence as _};
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::Metrics;
-use polylogue::turnlog::{Accepted, LiveTurns, NewTurn, TurnLog};
+use polylogue::turnlog::{Accepted, LiveTurns, NewTurn, TurnLog, fold};
 use polylogue::words::{
     ClientAddress, ConversationId, ConversationRef, Event, EventBody, EventId, Principal, ReplicaId,
     Timestamp, TurnId, new_ulid,
 };
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Link, Process, Weather};
 use super::play::{self, Part};
-use super::replica::Replica;
+use super::replica::{Graves, Replica};
 use super::store::{Mutant, Store};
 use super::trace::Trace;
 
@@ -46,8 +47,13 @@ pub struct World {
     pub trace: Trace,
     /// What belongs to no replica.
     pub tasks: Shutdown,
+    /// All clients have seen the end of their turns.
+    pub seen: CancellationToken,
     fleet: Arc<LocalFleet>,
+    graves: Graves,
     slots: Mutex<Vec<Arc<Replica>>>,
+    /// Every process there ever was.
+    everybody: Mutex<Vec<Arc<Replica>>>,
     born: AtomicUsize,
     deadline: Instant,
     seed: u64,
@@ -60,8 +66,11 @@ impl World {
             weather: Arc::default(),
             trace,
             tasks: Shutdown::new(),
+            seen: CancellationToken::new(),
             fleet: Arc::default(),
+            graves: Graves::default(),
             slots: Mutex::default(),
+            everybody: Mutex::default(),
             born: AtomicUsize::new(0),
             deadline: Instant::now() + DEADLINE,
             seed,
@@ -72,8 +81,8 @@ impl World {
     }
 
     /// A source of chance for one part of the run, whatever the other parts do with theirs.
-    pub fn rng(&self, part: u64) -> StdRng {
-        StdRng::seed_from_u64(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part)
+    pub fn rng(&self, part: u64) -> SmallRng {
+        SmallRng::seed_from_u64(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part)
     }
 
     /// Starts a process.
@@ -85,8 +94,9 @@ impl World {
             store: Arc::clone(&self.store),
             process: Process::new(),
             weather: Arc::clone(&self.weather),
-            stray: AtomicBool::new(false),
+            strays: AtomicUsize::new(0),
             cut_off: AtomicUsize::new(0),
+            doubts: watch::Sender::default(),
             rng: Mutex::new(self.rng(1000 + number as u64)),
             tasks: self.tasks.clone(),
             trace: self.trace.clone(),
@@ -98,16 +108,23 @@ impl World {
             live,
             shutdown,
             presence: LocalPresence::new(Arc::clone(&self.fleet), me, *settings().lease),
-            doubtful: Mutex::default(),
+            lookout: Mutex::default(),
+            was_heard_of: AtomicBool::new(false),
+            graves: Arc::clone(&self.graves),
             deadline: self.deadline,
             seed: self.seed ^ (number as u64) << 48,
         });
         replica.spawn(Arc::clone(&replica).tend());
+        self.everybody.lock().unwrap().push(Arc::clone(&replica));
         replica
     }
 
     pub fn replica(&self, slot: usize) -> Arc<Replica> {
         Arc::clone(&self.slots.lock().unwrap()[slot])
+    }
+
+    pub fn lives(&self, me: &ReplicaId) -> bool {
+        self.slot_of(me).is_some_and(|slot| self.replica(slot).is_open())
     }
 
     pub fn slot_of(&self, me: &ReplicaId) -> Option<usize> {
@@ -125,7 +142,7 @@ impl World {
     }
 
     /// Some process that a load balancer would choose; it may stand still or be cut off.
-    pub fn any_replica(&self, rng: &mut StdRng) -> Option<Arc<Replica>> {
+    pub fn any_replica(&self, rng: &mut SmallRng) -> Option<Arc<Replica>> {
         let slots = self.slots.lock().unwrap();
         let open: Vec<_> = slots.iter().filter(|replica| replica.is_open()).collect();
         (!open.is_empty()).then(|| Arc::clone(open[rng.random_range(0..open.len())]))
@@ -135,8 +152,30 @@ impl World {
         self.slots.lock().unwrap().clone()
     }
 
+    /// The store goes on from an older copy, which tells of replicas that have said goodbye since.
+    pub async fn fail_over(&self, behind: Duration) -> usize {
+        let everybody = self.everybody.lock().unwrap().clone();
+        for replica in everybody.iter().filter(|replica| replica.left_within(behind)) {
+            replica.presence.beat().await.unwrap();
+        }
+        self.store.fail_over(behind)
+    }
+
+    /// Everybody hears that the store is back.
+    pub fn store_is_back(&self) {
+        self.all().iter().for_each(|replica| replica.link.is_back());
+    }
+
+    /// The store comes back empty.
+    pub fn lose_everything(&self) {
+        self.store.forget_everything();
+        for replica in self.all() {
+            replica.link.doubts.send_modify(|seen| seen.losses += 1);
+        }
+    }
+
     /// Begins a turn as a client would that tries until it is accepted.
-    pub async fn begin(&self, conversation: &str, rng: &mut StdRng) -> TurnId {
+    pub async fn begin(&self, conversation: &str, rng: &mut SmallRng) -> TurnId {
         loop {
             if let Some(replica) = self.any_replica(rng)
                 && let Some(Some(turn)) = replica.link.process.within(begin_at(&replica, conversation)).await
@@ -148,27 +187,24 @@ impl World {
     }
 }
 
-/// Begins a turn on this replica, if it is not too ill for that.
+/// Begins a turn on this replica, as the chat service does: without the log, if that cannot be asked.
 async fn begin_at(replica: &Arc<Replica>, conversation: &str) -> Option<TurnId> {
     if !replica.is_open() {
         return None;
     }
     let place = replica.live.try_reserve().ok()?;
     let new = new_turn(replica, &conversation.parse().unwrap());
-    let mut accepted = replica.link.accept(new.clone()).await;
-    while accepted.is_err() && replica.is_open() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        accepted = replica.link.accept(new.clone()).await;
-    }
-    let claim = match accepted.ok()? {
-        Accepted::Ok(claim) => claim,
-        Accepted::Same(turn) | Accepted::Busy(turn) => return Some(turn),
-        Accepted::OtherBody => return None,
-    };
     let stop = CancellationToken::new();
-    let live = replica.live.begin(place, claim, new.page(), stop.clone());
-    let so_far = polylogue::turnlog::fold(&live.page().record, &live.page().events);
-    let rng = StdRng::seed_from_u64(replica.seed ^ 1);
+    let live = match replica.link.accept(new.clone()).await {
+        Ok(Accepted::Ok(claim)) => replica.live.begin(place, claim, new.page(), stop.clone()),
+        Ok(Accepted::Same(turn) | Accepted::Busy(turn)) => return Some(turn),
+        Ok(Accepted::OtherBody) => return None,
+        Err(_) => replica.live.begin_alone(place, &new.clone().degraded(), stop.clone()).ok()?,
+    };
+    replica.link.trace.note(|| format!("{} begins {}, alone: {}", replica.me(), new.turn, live.is_alone()));
+    let page = live.page();
+    let so_far = fold(&page.record, &page.events);
+    let rng = SmallRng::seed_from_u64(replica.seed ^ 1);
     replica.spawn(play::run(Part { replica: Arc::clone(replica), live, stop, rng }, so_far));
     Some(new.turn)
 }

@@ -3,42 +3,26 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use polylogue::turnlog::{Appended, Claim, LogPage};
 use polylogue::words::{EventId, TurnId};
 use tokio::time::Instant;
 
-use super::{Inner, State, Store};
+use super::{Inner, Kept, State, Store};
 
-/// What a failover may not take back.
-#[derive(Clone, Copy, Debug)]
-pub struct Spared {
-    pub births: bool,
-    pub ends: bool,
-}
-
-impl State {
-    /// Whether every turn of `other` is here too.
-    fn knows_all_of(&self, other: &Self) -> bool {
-        other.turns.keys().all(|turn| self.turns.contains_key(turn))
-    }
-
-    /// Whether every turn that has ended in `other` has ended here too.
-    fn ended_all_of(&self, other: &Self) -> bool {
-        other.turns.keys().all(|turn| !other.is_over(*turn) || self.is_over(*turn))
-    }
+/// A turn that was forgotten with everything else.
+#[derive(Clone)]
+pub struct Wiped {
+    pub page: LogPage,
+    /// For how long it had ended.
+    pub ended_for: Option<Duration>,
 }
 
 impl Store {
     /// A failover to a copy that is up to `behind` older; says how many changes it took back.
-    pub fn fail_over(&self, behind: Duration, spared: Spared) -> usize {
+    pub fn fail_over(&self, behind: Duration) -> usize {
         let mut inner = self.inner();
         let since = Instant::now() - behind.min(self.began.elapsed());
-        let now = &inner.state;
-        let may_return = |(changed, state): &(Instant, State)| {
-            *changed >= since
-                && (!spared.births || state.knows_all_of(now))
-                && (!spared.ends || state.ended_all_of(now))
-        };
-        let Some(place) = inner.past.iter().position(may_return) else { return 0 };
+        let Some(place) = inner.past.iter().position(|(changed, _)| *changed >= since) else { return 0 };
         let taken_back = inner.past.len() - place;
         let older = inner.past[place].1.clone();
         inner.past.truncate(place);
@@ -51,6 +35,12 @@ impl Store {
     /// It comes back empty.
     pub fn forget_everything(&self) {
         let mut inner = self.inner();
+        let wiped = |kept: &Kept| Wiped {
+            page: kept.page(EventId::START, usize::MAX),
+            ended_for: kept.ended.map(|ended| ended.elapsed()),
+        };
+        let wiped: Vec<_> = inner.state.turns.iter().map(|(turn, kept)| (*turn, wiped(kept))).collect();
+        inner.wiped.extend(wiped);
         inner.past.clear();
         inner.become_older(State::default());
         drop(inner);
@@ -62,12 +52,29 @@ impl Store {
         self.inner().lost.contains(&(turn, event))
     }
 
+    /// The turn as it was when the store forgot everything.
+    pub fn wiped(&self, turn: TurnId) -> Option<Wiped> {
+        self.inner().wiped.get(&turn).cloned()
+    }
+
+    /// Whether a failover took back a takeover, and the owner before it went on.
+    pub fn was_given_back(&self, turn: TurnId) -> bool {
+        self.inner().given_back.contains(&turn)
+    }
+
     pub fn turns(&self) -> Vec<TurnId> {
         self.inner().state.turns.keys().copied().collect()
     }
 }
 
 impl Inner {
+    pub(super) fn notes_epoch(&mut self, claim: &Claim, answer: Appended) {
+        let newest = self.newest.get(&claim.turn).copied().unwrap_or_default();
+        if matches!(answer, Appended::Ok { .. }) && claim.epoch < newest {
+            self.given_back.insert(claim.turn);
+        }
+    }
+
     fn become_older(&mut self, older: State) {
         let ids = |state: &State| -> BTreeSet<_> {
             let turns = state.turns.iter();

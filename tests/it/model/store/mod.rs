@@ -14,7 +14,7 @@ use polylogue::words::{
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use disaster::Spared;
+pub use disaster::Wiped;
 
 use super::trace::Trace;
 
@@ -33,7 +33,7 @@ pub enum Mutant {
     /// As the contract says.
     #[default]
     None,
-    /// A write is not asked for its owner and epoch.
+    /// A write is not compared with anything.
     WritesForAnybody,
     /// A write is not asked what it follows.
     WritesAnywhere,
@@ -49,12 +49,24 @@ pub enum Mutant {
 #[derive(Clone)]
 struct Kept {
     record: Record,
+    ended: Option<Instant>,
     entries: Vec<Vec<Arc<Event>>>,
 }
 
 impl Kept {
     fn events(&self) -> impl Iterator<Item = &Arc<Event>> {
         self.entries.iter().flatten()
+    }
+
+    /// Entries are found by their last event.
+    fn entries_after(&self, after: EventId) -> impl Iterator<Item = &Vec<Arc<Event>>> {
+        let begin = self.entries.partition_point(|entry| entry.last().unwrap().id <= after);
+        self.entries[begin..].iter()
+    }
+
+    fn page(&self, after: EventId, limit: usize) -> LogPage {
+        let events = self.entries_after(after).flatten().filter(|event| event.id > after);
+        LogPage { record: self.record.clone(), events: events.take(limit).cloned().collect() }
     }
 
     fn add(&mut self, batch: &[Arc<Event>]) {
@@ -81,16 +93,40 @@ impl State {
         self.record(turn).is_some_and(|record| record.status.is_terminal())
     }
 
+    /// What led to another turn meanwhile keeps leading there.
+    fn take_in(&mut self, claim: &Claim, copy: &LogPage, cancel: Option<CancelReason>) {
+        let mut record = copy.record.clone();
+        record.owner = Some(claim.owner.clone());
+        record.cancel = cancel.or(record.cancel);
+        let newer = self.current.get(&record.conversation).is_some_and(|turn| *turn > claim.turn);
+        if !newer {
+            self.current.insert(record.conversation.clone(), claim.turn);
+        }
+        if let Some(key) = &record.idempotency {
+            self.keys.entry(key.key).or_insert((claim.turn, key.body));
+        }
+        let entries = copy.events.chunks(7).map(<[_]>::to_vec).collect();
+        let ended = record.status.is_terminal().then(Instant::now);
+        self.turns.insert(claim.turn, Arc::new(Kept { record, ended, entries }));
+    }
+
     fn by_key(&self, key: &Idempotency) -> Option<Accepted> {
         let (turn, body) = self.keys.get(&key.key).filter(|(turn, _)| self.turns.contains_key(turn))?;
         Some(if *body == key.body { Accepted::Same(*turn) } else { Accepted::OtherBody })
     }
 }
 
+#[derive(Default)]
 struct Inner {
     state: State,
     /// The state before each of the last changes, and when it was changed.
     past: VecDeque<(Instant, State)>,
+    /// Turns as they were when the store forgot everything.
+    wiped: BTreeMap<TurnId, Wiped>,
+    /// The newest epoch each turn ever had.
+    newest: BTreeMap<TurnId, u64>,
+    /// Turns that were written in an epoch older than one they had had before: a failover gave them back.
+    given_back: BTreeSet<TurnId>,
     /// Events that were written and then forgotten.
     lost: BTreeSet<(TurnId, EventId)>,
 }
@@ -98,6 +134,7 @@ struct Inner {
 pub struct Store {
     inner: Mutex<Inner>,
     news: Notify,
+    takeovers: Notify,
     began: Instant,
     mutant: Mutant,
     trace: Trace,
@@ -105,8 +142,15 @@ pub struct Store {
 
 impl Store {
     pub fn new(mutant: Mutant, trace: Trace) -> Self {
-        let inner = Inner { state: State::default(), past: VecDeque::new(), lost: BTreeSet::new() };
-        Self { inner: Mutex::new(inner), news: Notify::new(), began: Instant::now(), mutant, trace }
+        let inner = Inner::default();
+        Self {
+            inner: Mutex::new(inner),
+            news: Notify::new(),
+            takeovers: Notify::new(),
+            began: Instant::now(),
+            mutant,
+            trace,
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -146,7 +190,10 @@ impl Store {
         if record.status.is_terminal() {
             return Some(Appended::Ended(record.status));
         }
-        if !is_owner(record, claim) && self.mutant != Mutant::WritesForAnybody {
+        if self.mutant == Mutant::WritesForAnybody {
+            return None;
+        }
+        if !is_owner(record, claim) {
             return Some(Appended::Fenced);
         }
         let follows = record.last == previous || self.mutant == Mutant::WritesAnywhere;
@@ -214,7 +261,7 @@ impl Store {
         }
         self.change(|state| {
             let LogPage { record, events } = new.page();
-            state.turns.insert(new.turn, Arc::new(Kept { record, entries: vec![events] }));
+            state.turns.insert(new.turn, Arc::new(Kept { record, ended: None, entries: vec![events] }));
             state.current.insert(new.conversation.clone(), new.turn);
             let key = new.idempotency.as_ref();
             state.keys.extend(key.map(|key| (key.key, (new.turn, key.body))));
@@ -243,6 +290,7 @@ impl Store {
         batch: &[Arc<Event>],
         answer: Appended,
     ) -> Appended {
+        self.inner().notes_epoch(claim, answer);
         self.trace.note(|| {
             let names: Vec<_> =
                 batch.iter().map(|event| format!("{} {}", event.id, event.body.name())).collect();
@@ -262,33 +310,26 @@ impl Store {
         let answer = self.write(claim, previous, |kept| {
             kept.add(batch);
             kept.record.status = status_after(end).unwrap_or(kept.record.status);
+            kept.ended = Some(Instant::now());
         });
         self.wrote("finish", claim, previous, batch, answer)
     }
 
-    /// The owner's copy wins over whatever there is of the turn, unless somebody else has it.
-    pub fn restore(&self, claim: &Claim, copy: &LogPage, key: Option<&Idempotency>) -> Appended {
+    /// The owner's copy wins over whatever there is of the turn, unless somebody else has it; but a turn that has ended
+    /// does not run again.
+    pub fn restore(&self, claim: &Claim, copy: &LogPage) -> Appended {
         let known = self.inner().state.record(claim.turn).cloned();
-        if let Some(record) = known.as_ref().filter(|record| !is_owner(record, claim)) {
-            let ended = record.status.is_terminal().then_some(Appended::Ended(record.status));
-            return ended.unwrap_or(Appended::Fenced);
+        let runs_again = |record: &Record| record.status.is_terminal() && !copy.record.status.is_terminal();
+        let foreign = |record: &&Record| !is_owner(record, claim) || runs_again(record);
+        let answer = match known.as_ref().filter(foreign) {
+            Some(record) if record.status.is_terminal() => Appended::Ended(record.status),
+            Some(_) => Appended::Fenced,
+            None => Appended::Ok { cancel: known.as_ref().and_then(|record| record.cancel) },
+        };
+        if let Appended::Ok { cancel } = answer {
+            self.change(|state| state.take_in(claim, copy, cancel));
         }
-        let cancel = known.and_then(|record| record.cancel);
-        self.change(|state| {
-            let entries = copy.events.iter().map(|event| vec![Arc::clone(event)]).collect();
-            let mut record = copy.record.clone();
-            record.owner = Some(claim.owner.clone());
-            record.cancel = cancel.or(record.cancel);
-            let newer = state.current.get(&record.conversation).is_some_and(|turn| *turn > claim.turn);
-            if !newer {
-                state.current.insert(record.conversation.clone(), claim.turn);
-            }
-            if let Some(key) = key {
-                state.keys.entry(key.key).or_insert((claim.turn, key.body));
-            }
-            state.turns.insert(claim.turn, Arc::new(Kept { record, entries }));
-        });
-        self.wrote("restore", claim, EventId::START, &copy.events, Appended::Ok { cancel })
+        self.wrote("restore", claim, EventId::START, &copy.events, answer)
     }
 
     pub fn release(&self, claim: &Claim, previous: EventId) -> Appended {
@@ -319,6 +360,8 @@ impl Store {
             kept.record.takeovers += 1;
         });
         self.wrote("take over", &claim, EventId::before(claim.epoch), &resets, Appended::Ok { cancel: None });
+        self.inner().newest.insert(turn, claim.epoch);
+        self.takeovers.notify_waiters();
         let page = self.read(turn, EventId::START, usize::MAX).unwrap();
         let too_often = kept.record.takeovers >= MOST_TAKEOVERS;
         if too_often { TakenOver::TooOften { claim, page } } else { TakenOver::Ok { claim, page } }
@@ -327,11 +370,15 @@ impl Store {
     pub fn read(&self, turn: TurnId, after: EventId, limit: usize) -> Option<LogPage> {
         let inner = self.inner();
         let kept = inner.state.turns.get(&turn)?;
-        let begins = kept.entries.partition_point(|entry| entry.last().unwrap().id <= after);
-        let entries = kept.entries[begins..].iter().flatten();
-        let whole = self.mutant == Mutant::ReadsWholeEntries;
-        let events = entries.filter(|event| whole || event.id > after).take(limit).cloned().collect();
-        Some(LogPage { record: kept.record.clone(), events })
+        let mut page = kept.page(after, limit);
+        if self.mutant == Mutant::ReadsWholeEntries {
+            page.events = kept.entries_after(after).flatten().cloned().collect();
+        }
+        Some(page)
+    }
+
+    pub async fn next_takeover(&self) {
+        self.takeovers.notified().await;
     }
 
     /// Waits for news of the turn.
