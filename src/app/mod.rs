@@ -108,7 +108,7 @@ impl App {
         shutdown.spawn(Arc::clone(&flags).watch(shutdown.clone(), Arc::clone(&metrics)));
         let cast = Cast { personas, model: Arc::clone(&model) as _, flags };
         let services = services(config, &replica, &seams, cast, &metrics, &shutdown)?;
-        shutdown.spawn(Arc::clone(&services.chat).tend(seams.presence));
+        shutdown.spawn(Arc::clone(&services.chat).tend(seams.presence, seams.fleet_size));
         let connections = Connections::start(&services.config, seams.leases, metrics, shutdown);
         let board = status_board(&services, &connections, model, simulator.is_some(), &replica);
         if let Some(Connected { redis, .. }) = &redis {

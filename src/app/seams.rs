@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::wrong;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::fleet::{LocalFleet, LocalPresence, Presence, RedisPresence};
-use crate::limits::{Leases, Limiter, LocalLeases, LocalLimiter};
-use crate::memory::{LocalMemory, Measured, Memory};
+use crate::fleet::{FleetSize, LocalFleet, LocalPresence, Presence, RedisPresence};
+use crate::limits::{Leases, Limiter, LocalLeases, LocalLimiter, RedisLeases, RedisLimiter};
+use crate::memory::{LocalMemory, Measured, Memory, RedisMemory, ShelteredMemory};
 use crate::redis::{Redis, WrongRedis};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{Backend, Feature, Metrics};
@@ -27,6 +27,8 @@ pub struct Seams {
     pub leases: Arc<dyn Leases>,
     /// Who is alive.
     pub presence: Arc<dyn Presence>,
+    /// How many are alive, told by presence to whoever has to share without Redis.
+    pub fleet_size: Arc<FleetSize>,
 }
 
 impl Seams {
@@ -43,9 +45,15 @@ impl Seams {
             Some(Connected { redis, keeping }) => {
                 let (turns, counted) = (config.turns.clone(), Arc::clone(metrics));
                 let lease = *config.turns.lease;
+                let size = Arc::clone(&local.fleet_size);
+                let replicas = move || size.last();
+                let memory = config.memory.use_redis.then(|| shared_memory(config, metrics, redis, keeping));
                 Self {
                     log: Arc::new(RedisTurnLog::new(redis.clone(), turns, counted, keeping)),
+                    limiter: Arc::new(RedisLimiter::new(redis.clone(), &config.redis, replicas, metrics)),
+                    leases: Arc::new(RedisLeases::new(redis.clone(), Arc::clone(metrics))),
                     presence: Arc::new(RedisPresence::new(redis.clone(), replica.clone(), lease)),
+                    memory: memory.unwrap_or(local.memory),
                     ..local
                 }
             }
@@ -63,8 +71,21 @@ impl Seams {
             limiter: Arc::new(LocalLimiter::new()),
             leases: Arc::new(LocalLeases::new(Arc::clone(metrics))),
             presence: Arc::new(presence),
+            fleet_size: Arc::default(),
         }
     }
+}
+
+/// Conversations in Redis, with a copy here to go on with.
+fn shared_memory(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    redis: &Redis,
+    keeping: &Shutdown,
+) -> Arc<dyn Memory> {
+    let shared = RedisMemory::new(redis.clone(), &config.memory);
+    let memory = ShelteredMemory::new(shared, &config.memory, Arc::clone(metrics), keeping);
+    Arc::new(Measured::new(memory, Backend::Redis, Arc::clone(metrics)))
 }
 
 /// Redis, and what ends the tasks that keep connections and copies.

@@ -11,7 +11,7 @@ use super::Chat;
 use super::meter::ModelClock;
 use super::state::{Task, TurnState};
 use super::turns::Kept;
-use crate::fleet::{Fleet, FleetUnavailable, Presence};
+use crate::fleet::{Fleet, FleetSize, FleetUnavailable, Presence};
 use crate::telemetry::metrics::{Metrics, ModelCause, Takeover, Transport};
 use crate::telemetry::{Chain, Quiet};
 use crate::turnlog::{Claim, LogPage, Place, TakenOver, fold};
@@ -58,14 +58,14 @@ impl Lookout {
 impl Chat {
     /// Gives signs of life until the replica stops and its last turn has ended, and takes over what others leave behind
     /// until it begins to drain.
-    pub async fn tend(self: Arc<Self>, presence: Arc<dyn Presence>) {
+    pub async fn tend(self: Arc<Self>, presence: Arc<dyn Presence>, size: Arc<FleetSize>) {
         let mut lookout = Lookout::new();
         let mut beat = interval(*self.settings.beat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let closing = self.shutdown.closing();
         loop {
             tokio::select! {
-                _ = beat.tick() => self.look_around(presence.as_ref(), &mut lookout).await,
+                _ = beat.tick() => self.look_around(presence.as_ref(), &size, &mut lookout).await,
                 // Not before its turns have ended: if it dies while they finish, others must notice.
                 () = self.idle(), if closing.is_cancelled() => break,
                 () = closing.cancelled(), if !closing.is_cancelled() => {}
@@ -77,13 +77,14 @@ impl Chat {
         }
     }
 
-    async fn look_around(&self, presence: &dyn Presence, lookout: &mut Lookout) {
+    async fn look_around(&self, presence: &dyn Presence, size: &FleetSize, lookout: &mut Lookout) {
         self.metrics.turn_log.unconfirmed.set(&(), self.live.unconfirmed_for().as_secs() as i64);
         let fleet = match presence.beat().await {
             Ok(fleet) => fleet,
             Err(error) => return lookout.no_sign(&error, &self.metrics),
         };
         self.metrics.leases.replicas.set(&(), fleet.alive.len() as i64);
+        size.set(fleet.alive.len());
         self.runner.note_others(fleet.alive.len() > 1);
         if !self.shutdown.draining().is_cancelled() {
             self.take_over_from(presence, fleet).await;

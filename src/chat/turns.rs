@@ -112,7 +112,8 @@ impl Chat {
             }
             Ok(refusal) => Err((place, refusal)),
             Err(error) => {
-                let new = new.degraded();
+                // What others may see already must be what is seen here.
+                let new = if error.leaves_doubt() { new } else { new.degraded() };
                 let live = self.live.begin_alone(place, &new, stop.clone())?;
                 warn!(event = "turn_alone", turn_id = %new.turn, error = %Chain(&error), "a turn begins without shared state");
                 Ok(Begun { new, live, stop })

@@ -3,10 +3,12 @@
 mod local;
 mod observer;
 mod remote;
+mod size;
 
 use async_trait::async_trait;
 pub use local::{LocalFleet, LocalPresence};
 pub use remote::RedisPresence;
+pub use size::FleetSize;
 
 use crate::words::ReplicaId;
 

@@ -136,6 +136,10 @@ fn limiter(quota: Quota, register: &Arc<Register>) -> Asked {
 /// The whole quota at once, and all of it back within one window.
 fn quota_of(policy: &Policy) -> Quota {
     let burst = NonZeroU32::new(policy.quota).unwrap_or(NonZeroU32::MIN);
-    let period = (policy.window / burst.get()).max(Duration::from_nanos(1));
-    Quota::with_period(period).unwrap_or(Quota::per_second(burst)).allow_burst(burst)
+    Quota::with_period(period(policy)).unwrap_or(Quota::per_second(burst)).allow_burst(burst)
+}
+
+/// The time in which one comes back.
+pub(super) fn period(policy: &Policy) -> Duration {
+    (policy.window / policy.quota.max(1)).max(Duration::from_nanos(1))
 }

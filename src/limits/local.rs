@@ -26,7 +26,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    fn standing(self, policy: &Arc<Policy>) -> Standing {
+    pub(super) fn standing(self, policy: &Arc<Policy>) -> Standing {
         let Self { remaining, reset, retry_after } = self;
         Standing { policy: Arc::clone(policy), remaining, reset, retry_after }
     }
@@ -78,6 +78,10 @@ impl Limiter for LocalLimiter {
     async fn look(&self, checks: &[Check]) -> Verdict {
         let standings = self.with(|counters, now| counters.look(checks, now));
         Verdict { standings, backend: Backend::Local }
+    }
+
+    fn backends(&self) -> &'static [Backend] {
+        &[Backend::Local]
     }
 }
 

@@ -6,8 +6,11 @@ mod local;
 mod local_leases;
 mod most_limited;
 mod rate_limits;
+mod remote;
+mod remote_leases;
 mod routes;
 mod slots;
+mod unanswered;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,8 @@ use crate::config::{Scope, Strategy};
 pub use local::LocalLimiter;
 pub use local_leases::LocalLeases;
 pub use rate_limits::RateLimits;
+pub use remote::RedisLimiter;
+pub use remote_leases::RedisLeases;
 pub use routes::WrongLimits;
 
 use crate::telemetry::metrics::{Backend, IdentifiedBy};
@@ -90,6 +95,9 @@ pub trait Limiter: Send + Sync + 'static {
 
     /// What [`Self::decide`] would find, counting nothing.
     async fn look(&self, checks: &[Check]) -> Verdict;
+
+    /// Who may decide.
+    fn backends(&self) -> &'static [Backend];
 }
 
 /// What became of a request for a place.

@@ -38,7 +38,7 @@ impl RateLimits {
     ) -> Result<Self, WrongLimits> {
         let routes = routes(settings, operations)?;
         let policies = || routes.values().flatten();
-        policies().for_each(|policy| touch(&metrics, policy));
+        policies().for_each(|policy| touch(&metrics, policy, limiter.backends()));
         Ok(Self {
             labels: policies().map(|policy| (Arc::clone(&policy.name), Name::from(&*policy.name))).collect(),
             routes,
@@ -159,15 +159,17 @@ fn log_identifier(subject: &Subject<'_>) {
 }
 
 /// Lets a policy's series begin at zero, so that its first refusal is seen as an increase.
-fn touch(metrics: &Metrics, policy: &Policy) {
+fn touch(metrics: &Metrics, policy: &Policy, backends: &[Backend]) {
     let sources: &[IdentifiedBy] = match policy.scope {
         Scope::Ip | Scope::Principal => &[IdentifiedBy::Header, IdentifiedBy::Connection],
         Scope::Conversation | Scope::Global => &[IdentifiedBy::None],
     };
     for &source in sources {
         for &decision in Decision::ALL {
-            let labels = (Name::from(&*policy.name), decision, Backend::Local, source);
-            metrics.rate_limit.decisions.touch(&labels);
+            for &backend in backends {
+                let labels = (Name::from(&*policy.name), decision, backend, source);
+                metrics.rate_limit.decisions.touch(&labels);
+            }
         }
     }
 }

@@ -5,14 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::conversation::{CONVERSATION_BYTES, Conversation};
 use super::recent::Recent;
 use super::{History, Memory, MemoryUnavailable, Written};
 use crate::config;
 use crate::telemetry::metrics::{Backend, Metrics};
-use crate::words::{ConversationId, Message, MessageId, Role, Timestamp};
-
-/// What a conversation costs beside its messages, in bytes, roughly: its id, its places in two maps, its times.
-const CONVERSATION_BYTES: usize = 400;
+use crate::words::{ConversationId, Message, MessageId, Timestamp};
 
 /// Conversations kept in this process, bounded by their number and their bytes. When there are too many, the one used
 /// longest ago goes first; the one in use never does.
@@ -90,12 +88,6 @@ struct Kept {
     most_bytes: usize,
 }
 
-#[derive(Debug, Default)]
-struct Conversation {
-    history: History,
-    bytes: usize,
-}
-
 impl Kept {
     fn add(&mut self, id: &ConversationId, messages: &[Message], now: Instant) -> Written {
         let (mark, known) = self.look(id, now);
@@ -109,19 +101,17 @@ impl Kept {
             self.conversations.put(id.clone(), Conversation::default(), now);
             self.bytes += CONVERSATION_BYTES;
         }
-        let most = self.most_messages;
-        match self.change(id, now, |conversation| conversation.add(sayable, most)) {
+        let (most, at) = (self.most_messages, Timestamp::now());
+        match self.change(id, now, |conversation| conversation.add(sayable, most, at).len()) {
             Some(written) if written > 0 => Written::Written(written),
             Some(_) | None => Written::Known,
         }
     }
 
     fn merge(&mut self, id: &ConversationId, turn: &[Message], now: Instant) -> Written {
-        let told = |kept: &Message| {
-            kept.role == Role::Assistant && turn.iter().any(|message| same_turn(message.id, kept.id))
-        };
-        match self.history(id, now) {
-            Some(history) if history.messages.iter().any(told) => Written::Known,
+        self.look(id, now);
+        match self.conversations.get(id, now) {
+            Some(conversation) if conversation.has_reply_of(turn) => Written::Known,
             Some(_) | None => self.add(id, turn, now),
         }
     }
@@ -193,60 +183,10 @@ impl Kept {
     }
 }
 
-impl Conversation {
-    /// Adds what is new, in the order of the ids, and cuts what is too much; answers how many of the new ones stayed.
-    fn add(&mut self, messages: Vec<&Message>, most: usize) -> usize {
-        let kept = &mut self.history.messages;
-        let mut new = Vec::new();
-        for message in messages {
-            if let Err(place) = kept.binary_search_by_key(&message.id, |kept| kept.id) {
-                kept.insert(place, message.clone());
-                new.push(message.id);
-            }
-        }
-        let too_many = kept.len().saturating_sub(most);
-        self.history.cut |= too_many > 0;
-        kept.drain(..too_many);
-        let oldest = kept.first().map(|message| message.id);
-        let stayed = new.iter().filter(|id| oldest.is_some_and(|oldest| **id >= oldest)).count();
-        if stayed > 0 {
-            let now = Timestamp::now();
-            self.history.created_at.get_or_insert(now);
-            self.history.updated_at = Some(now);
-        }
-        self.weigh();
-        stayed
-    }
-
-    /// Drops everything up to this message; says whether there was anything.
-    fn forget(&mut self, up_to: MessageId) -> bool {
-        let before = self.history.messages.len();
-        self.history.messages.retain(|message| message.id > up_to);
-        self.weigh();
-        let forgotten = self.history.messages.len() < before;
-        self.history.cut |= forgotten;
-        forgotten
-    }
-
-    fn weigh(&mut self) {
-        self.bytes = self.history.messages.iter().map(bytes_of).sum();
-    }
-}
-
-/// What a message costs, in bytes, roughly; a persona's name is shared.
-fn bytes_of(message: &Message) -> usize {
-    size_of::<Message>() + message.content.len()
-}
-
-/// Whether two messages belong to one turn: its ULID's lowest byte is left for numbering them.
-fn same_turn(one: MessageId, other: MessageId) -> bool {
-    one.0.0 >> 8 == other.0.0 >> 8
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::{TurnId, new_ulid};
+    use crate::words::{Role, TurnId, new_ulid};
 
     fn id(text: &str) -> ConversationId {
         text.parse().unwrap()

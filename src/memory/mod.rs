@@ -1,12 +1,17 @@
 //! Conversations: what was said, kept for a while (`state.md` §6).
 
+mod conversation;
 mod local;
 mod measured;
 mod recent;
+mod redis;
+mod shelter;
 
+pub use self::redis::RedisMemory;
 use async_trait::async_trait;
 pub use local::LocalMemory;
 pub use measured::Measured;
+pub use shelter::{SharedMemory, ShelteredMemory};
 
 use crate::words::{ConversationId, Message, MessageId, Role, Timestamp};
 

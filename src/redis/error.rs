@@ -33,6 +33,15 @@ impl RedisError {
         matches!(self, Self::Slow(_) | Self::Fault(_))
     }
 
+    /// Whether the call may be carried out all the same, or may have been.
+    pub fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::Slow(_) => true,
+            Self::Fault(error) => error.is_io_error(),
+            Self::Open(_) | Self::Refused(_) => false,
+        }
+    }
+
     pub(super) fn unreadable(error: impl Into<::redis::RedisError>) -> Self {
         Self::Refused(error.into())
     }

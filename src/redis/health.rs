@@ -1,16 +1,19 @@
 //! How Redis is: what works in a smaller way without it, and when what it holds may be less than what it confirmed.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::telemetry::metrics::{Feature, Label as _, Metrics};
 
-/// Signs of life in a row that close the breaker early.
-const SIGNS: u32 = 2;
+/// For how long after a return Redis may lack what it is about to be given again: whoever has copies waits no longer than
+/// this before the next attempt to write them.
+const CATCHING_UP: Duration = Duration::from_secs(5);
 
 /// How often Redis came back, and how often it had lost everything. Whoever keeps copies looks at them when it grows:
 /// after a return the last writes may be missing (a failover), after a loss everything is.
@@ -28,12 +31,20 @@ pub struct Health {
     shared: Arc<Shared>,
 }
 
+/// How the last signs of life went.
+#[derive(Default)]
+struct Signs {
+    were_answered: bool,
+    in_a_row: u32,
+}
+
 struct Shared {
     features: BTreeSet<Feature>,
     degraded: Mutex<BTreeSet<Feature>>,
     closed: AtomicBool,
-    signs: AtomicU32,
+    signs: Mutex<Signs>,
     resync: watch::Sender<Resync>,
+    doubted: Mutex<Option<Instant>>,
     warnings: Mutex<BTreeSet<String>>,
     metrics: Arc<Metrics>,
 }
@@ -48,8 +59,9 @@ impl Health {
             features: features.iter().copied().collect(),
             degraded: Mutex::default(),
             closed: AtomicBool::new(true),
-            signs: AtomicU32::new(0),
+            signs: Mutex::default(),
             resync: watch::Sender::new(Resync::default()),
+            doubted: Mutex::default(),
             warnings: Mutex::default(),
             metrics,
         };
@@ -59,6 +71,17 @@ impl Health {
     /// Tells when data may be missing.
     pub fn resync(&self) -> watch::Receiver<Resync> {
         self.shared.resync.subscribe()
+    }
+
+    /// Whether Redis came back so lately that what it does not have may only not have been given back to it yet. Then "not
+    /// there" means "nobody can tell".
+    pub fn is_catching_up(&self) -> bool {
+        lock(&self.shared.doubted).is_some_and(|since| since.elapsed() < CATCHING_UP)
+    }
+
+    /// What Redis does not have is in doubt from now on; said before anybody can ask what came back.
+    pub(super) fn is_doubted(&self) {
+        *lock(&self.shared.doubted) = Some(Instant::now());
     }
 
     /// Says whether a feature works in a smaller way now; a change is logged.
@@ -89,6 +112,7 @@ impl Health {
             event = "redis_data_lost",
             "redis has lost its data; what this replica still has is written again"
         );
+        self.is_doubted();
         self.shared.metrics.redis.data_lost.inc(&());
         self.shared.resync.send_modify(|resync| resync.losses += 1);
     }
@@ -106,16 +130,16 @@ impl Health {
 
     /// A connection came back, maybe to another machine than before.
     pub(super) fn returned(&self) {
+        self.is_doubted();
         self.shared.resync.send_modify(|resync| resync.returns += 1);
     }
 
-    /// Takes in how a sign of life went; true if the breaker need not wait any longer.
-    pub(super) fn knocked(&self, answered: bool) -> bool {
-        if !answered {
-            self.shared.signs.store(0, Ordering::Relaxed);
-            return false;
-        }
-        self.shared.signs.fetch_add(1, Ordering::Relaxed) + 1 >= SIGNS
+    /// Takes in how a sign of life went; how many in a row went like this.
+    pub(super) fn knocked(&self, answered: bool) -> u32 {
+        let mut signs = lock(&self.shared.signs);
+        let before = if signs.were_answered == answered { signs.in_a_row } else { 0 };
+        *signs = Signs { were_answered: answered, in_a_row: before.saturating_add(1) };
+        signs.in_a_row
     }
 
     /// Takes in whether the breaker lets calls through.
@@ -159,11 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn two_signs_of_life_in_a_row_are_enough() {
+    fn signs_of_life_are_counted_while_they_are_alike() {
         let health = Health::new(&[], Arc::new(Metrics::new()));
-        assert!(!health.knocked(true));
-        assert!(!health.knocked(false));
-        assert!(!health.knocked(true));
-        assert!(health.knocked(true));
+        let signs = [true, true, false, true, false, false, false];
+        assert_eq!(signs.map(|answered| health.knocked(answered)), [1, 2, 1, 1, 1, 2, 3]);
     }
 }

@@ -153,6 +153,9 @@ impl Keeper {
                 Ok(Ok(wire)) => {
                     number += 1;
                     pause = FIRST_PAUSE;
+                    if number > 1 {
+                        self.health.is_doubted();
+                    }
                     self.up(State::Up(wire, number), 1);
                     if number > 1 {
                         self.health.returned();

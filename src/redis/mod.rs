@@ -35,6 +35,9 @@ use crate::telemetry::metrics::{Feature, Metrics, RedisOutcome};
 /// What the breaker is called in metrics.
 const BREAKER: &str = "redis";
 
+/// Signs of life in a row that close the breaker early.
+const SIGNS: u32 = 2;
+
 /// Redis, however many machines that is. Clones are the same.
 #[derive(Clone)]
 pub struct Redis {
@@ -45,6 +48,7 @@ struct Shared {
     mode: RedisMode,
     pool: Pool,
     breaker: Breaker,
+    failures: u32,
     retry: RetryPolicy,
     timeout: Duration,
     keys: Keys,
@@ -70,6 +74,7 @@ impl Redis {
             mode,
             pool: Pool::start(target, settings, &health, metrics, shutdown),
             breaker: Breaker::new(BREAKER, settings.breaker, Arc::clone(metrics)),
+            failures: settings.breaker.failures.get(),
             retry: RetryPolicy::new(settings.retry),
             timeout: *settings.timeout,
             keys: Keys::new(&settings.key_prefix),
@@ -125,7 +130,9 @@ impl Redis {
         }
     }
 
-    /// A sign of life: it is tried also while the breaker is open, and two that succeed in a row close it.
+    /// A sign of life: it is tried also while the breaker is open, and two that succeed in a row close it. As many that fail
+    /// as faults open the breaker open it whatever else succeeds: a sign is a write, and a Redis that is full, or not the
+    /// primary any more, still answers reads.
     pub async fn knock<T: FromRedisValue>(&self, call: &Call) -> Result<T, RedisError> {
         let shared = &self.shared;
         let result = match shared.breaker.admit() {
@@ -136,8 +143,11 @@ impl Redis {
             }
             Err(_) => shared.attempt(call).await,
         };
-        if shared.health.knocked(result.is_ok()) {
-            shared.breaker.close_early();
+        let in_a_row = shared.health.knocked(result.is_ok());
+        match &result {
+            Ok(_) if in_a_row >= SIGNS => shared.breaker.close_early(),
+            Err(error) if error.is_fault() => shared.is_silent(in_a_row),
+            Ok(_) | Err(_) => {}
         }
         shared.look_at_breaker();
         result
@@ -191,6 +201,13 @@ impl Shared {
         }
         self.metrics.redis.up.set(&(), i64::from(!result.as_ref().is_err_and(RedisError::is_fault)));
         self.look_at_breaker();
+    }
+
+    fn is_silent(&self, signs: u32) {
+        self.metrics.redis.up.set(&(), 0);
+        if signs >= self.failures {
+            self.breaker.open_early();
+        }
     }
 
     fn look_at_breaker(&self) {

@@ -134,6 +134,18 @@ impl Breaker {
         }
     }
 
+    /// Opens the circuit although calls succeed, because something outside knows that it does not work.
+    pub fn open_early(&self) {
+        let mut circuit = self.shared.circuit();
+        match circuit.state {
+            State::Closed { .. } => {
+                let until = Instant::now() + *self.shared.settings.recovery;
+                self.shared.moved(&mut circuit, State::Open { until });
+            }
+            State::Open { .. } | State::HalfOpen { .. } => {}
+        }
+    }
+
     /// The circuit at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let threshold = self.shared.settings.failures.get();

@@ -112,8 +112,9 @@ impl LiveTurns {
         new: &NewTurn,
         cancel: CancellationToken,
     ) -> Result<Arc<Live>, (Place, Accepted)> {
+        let ended = new.idempotency.as_ref().and_then(|idempotency| self.ended_with(idempotency));
         let mut turns = self.turns();
-        if let Some(refusal) = in_the_way(&turns, new) {
+        if let Some(refusal) = ended.or_else(|| in_the_way(&turns, new)) {
             return Err((place, refusal));
         }
         let live = Arc::new(Live::new(new.claim(), new.page(), &self.settings, cancel, Some(place.0)));
@@ -126,7 +127,13 @@ impl LiveTurns {
 
     /// The turn here that an idempotency key leads to.
     pub fn find(&self, idempotency: &Idempotency) -> Option<Accepted> {
-        known_by(&self.turns(), idempotency)
+        let running = known_by(self.turns().values(), idempotency);
+        running.or_else(|| self.ended_with(idempotency))
+    }
+
+    /// The turn that ended here of late and that an idempotency key leads to.
+    fn ended_with(&self, idempotency: &Idempotency) -> Option<Accepted> {
+        known_by(self.recent().iter().map(|(_, live)| live), idempotency)
     }
 
     /// The turn that runs here in this conversation.
@@ -253,13 +260,13 @@ impl LiveTurns {
 
 /// What a replica alone can know to be in the way of a new turn.
 fn in_the_way(turns: &HashMap<TurnId, Arc<Live>>, new: &NewTurn) -> Option<Accepted> {
-    let known = new.idempotency.as_ref().and_then(|idempotency| known_by(turns, idempotency));
+    let known = new.idempotency.as_ref().and_then(|idempotency| known_by(turns.values(), idempotency));
     known.or_else(|| running_in(turns, &new.conversation).map(Accepted::Busy))
 }
 
-fn known_by(turns: &HashMap<TurnId, Arc<Live>>, wanted: &Idempotency) -> Option<Accepted> {
+fn known_by<'a>(mut turns: impl Iterator<Item = &'a Arc<Live>>, wanted: &Idempotency) -> Option<Accepted> {
     let of = |live: &Arc<Live>| live.record().idempotency.clone().filter(|known| known.key == wanted.key);
-    turns.values().find_map(|live| {
+    turns.find_map(|live| {
         let known = of(live)?;
         Some(if known.body == wanted.body { Accepted::Same(live.turn()) } else { Accepted::OtherBody })
     })

@@ -151,6 +151,12 @@ impl TurnLog for LocalTurnLog {
     }
 
     async fn release(&self, claim: &Claim, previous: EventId) -> Result<Appended, LogUnavailable> {
+        if let Some(kept) = self.shelf().turn(claim.turn)
+            && (kept.record.owner.is_none() && kept.record.epoch == claim.epoch)
+            && !kept.record.status.is_terminal()
+        {
+            return Ok(Appended::Ok { cancel: kept.record.cancel });
+        }
         Ok(self.write(claim, previous, &[], |record| record.owner = None))
     }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::redis::Resync;
+use crate::redis::{RedisError, Resync};
 use crate::words::{
     CancelReason, ConversationId, Event, EventBody, EventId, Principal, ReplicaId, Timestamp, TurnId,
     TurnStatus,
@@ -212,11 +212,19 @@ pub struct LogPage {
 #[error("the turn log is not available")]
 pub struct LogUnavailable(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
+impl LogUnavailable {
+    /// Whether what the log was asked to do may be done all the same.
+    pub fn leaves_doubt(&self) -> bool {
+        self.0.downcast_ref::<RedisError>().is_some_and(RedisError::leaves_doubt)
+    }
+}
+
 /// The durable, shared log of all turns. Every change of a turn is one atomic step.
 #[async_trait]
 pub trait TurnLog: Send + Sync + 'static {
     /// Begins a turn: idempotency first, then the busy check, then it exists with its first event. The same turn of the
-    /// same owner once more (an answer got lost) is answered as before.
+    /// same owner once more (an answer got lost) is answered as before. An error that leaves doubt says that others may see
+    /// the turn already, as it was given.
     async fn accept(&self, turn: NewTurn) -> Result<Accepted, LogUnavailable>;
 
     /// What an idempotency key stands for ([`Accepted::Same`] or [`Accepted::OtherBody`]), without beginning anything.
@@ -244,7 +252,7 @@ pub trait TurnLog: Send + Sync + 'static {
     /// claim, `Gone` if its time is over. A conversation or a key that meanwhile led to another turn keeps leading there.
     async fn restore(&self, claim: &Claim, copy: &LogPage) -> Result<Appended, LogUnavailable>;
 
-    /// Gives the turn up for others to take over: a planned stop.
+    /// Gives the turn up for others to take over: a planned stop. The same once more (an answer got lost) is answered `Ok`.
     async fn release(&self, claim: &Claim, previous: EventId) -> Result<Appended, LogUnavailable>;
 
     /// Takes over a turn last seen in `epoch`. Writes a `reply.reset` for every chosen reply that is not durably

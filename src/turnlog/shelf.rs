@@ -102,8 +102,12 @@ impl Shelf {
         if let Some(idempotency) = copy.record.idempotency.as_ref().filter(|key| self.by_key(key).is_none()) {
             self.keys.insert(idempotency.key, Key { turn, body: idempotency.body });
         }
-        let busy = self.current(&copy.record.conversation).is_some_and(|kept| kept.record.turn > turn);
-        if !busy {
+        let runs = !copy.record.status.is_terminal();
+        // Of two turns that were begun apart, one that runs keeps the conversation, then the newer one.
+        let stays = self.current(&copy.record.conversation).map(|kept| &kept.record).is_some_and(|other| {
+            other.turn != turn && (!other.status.is_terminal() || (other.turn > turn && !runs))
+        });
+        if !stays {
             self.current.insert(copy.record.conversation.clone(), turn);
         }
         self.keep(copy, life);

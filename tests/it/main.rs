@@ -13,6 +13,8 @@ mod contract;
 mod edge;
 mod flow;
 mod model;
+mod limits;
+mod memory;
 mod process;
 mod readme;
 mod resume;

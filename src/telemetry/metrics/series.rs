@@ -31,8 +31,8 @@ fn names(label: &str) -> usize {
     match label {
         "persona" => 10,
         "upstream" | "model" | "policy" => 5,
-        // One per upstream, and Redis'.
-        "breaker" => 6,
+        // One per upstream, Redis', and that of decisions of limits.
+        "breaker" => 7,
         "event" => 20,
         "version" | "revision" => 1,
         other => panic!("how many values can {other} have?"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::record::{Unreadable, with_fields};
-use super::{RedisTurnLog, scripts};
+use super::{RedisTurnLog, scripts, unseen};
 use crate::redis::Call;
 use crate::telemetry::metrics::RedisOperation;
 use crate::turnlog::{Accepted, Idempotency, LogUnavailable, NewTurn, Record};
@@ -51,7 +51,7 @@ impl RedisTurnLog {
         };
         let mut void = None;
         for _ in 0..LOOKS {
-            match self.reserve(new.turn, idempotency, void).await? {
+            match self.reserve(new.turn, idempotency, void).await.map_err(unseen)? {
                 Reserved::Mine(since) => {
                     let until = since + ACCEPT_WITHIN.as_millis() as u64;
                     match self.accept_until(new, Some(until)).await? {

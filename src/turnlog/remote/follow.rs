@@ -130,6 +130,8 @@ impl Followed {
     pub(super) fn learn(&self, record: &Record) {
         if let Some(turn) = self.turns().get_mut(&record.turn) {
             turn.record = Some(record.clone());
+            // It was not known for a while, and is again.
+            turn.is_over &= record.status.is_terminal();
         }
     }
 

@@ -58,6 +58,17 @@ impl Index {
         self.try_change("SREM", self.redis.keys().owned(owner), turn).await;
     }
 
+    /// After it turned out to be somebody else's; a turn of which that cannot be said stays.
+    pub(super) async fn remove_if_not_of(&self, turn: TurnId, owner: &ReplicaId) {
+        match self.look(turn).await {
+            Ok((_, Some((status, _, of)))) if status == "running" && of == owner.as_str() => {}
+            Ok(_) => self.remove(turn, owner).await,
+            Err(error) => {
+                tracing::debug!(turn_id = %turn, error = %error.0, "a wrong entry stays in the index of turns");
+            }
+        }
+    }
+
     /// Nobody owns it from here on.
     pub(super) async fn orphan(&self, claim: &Claim) {
         self.try_change("SADD", self.redis.keys().orphans(), claim.turn).await;
@@ -73,7 +84,7 @@ impl Index {
         self.try_change("SREM", key, turn).await;
     }
 
-    /// The running turns of `owner`. Asked for our own, the index is first made to have them all: it may have been lost.
+    /// The running turns of `owner`, and those it gave up without anybody noticing. Asked for our own, the index is first made to have them all: it may have been lost.
     pub(super) async fn owned(&self, owner: &ReplicaId) -> Result<Vec<(TurnId, u64)>, LogUnavailable> {
         let key = self.redis.keys().owned(owner);
         let mine: Vec<String> = {
@@ -115,7 +126,9 @@ impl Index {
         let (mut running, mut wrong) = (Vec::new(), Vec::new());
         for look in looks {
             match look? {
-                (turn, Some((status, epoch, of))) if status == "running" && of == owner => {
+                (turn, Some((status, epoch, of)))
+                    if status == "running" && (of == owner || of.is_empty()) =>
+                {
                     running.push((turn, epoch))
                 }
                 (turn, _) => wrong.push(turn),

@@ -71,6 +71,14 @@ impl RedisTurnLog {
         script.on([keys.turn(turn), keys.log(turn)].into_iter().chain(newest))
     }
 
+    /// What Redis does not have, unless it may only not have been given back to it yet.
+    fn unknown<T>(&self) -> Result<Option<T>, LogUnavailable> {
+        if self.redis.health().is_catching_up() {
+            return Err(LogUnavailable("redis is still being given back what it may have lost".into()));
+        }
+        Ok(None)
+    }
+
     async fn write(
         &self,
         script: &'static Script,
@@ -168,6 +176,11 @@ impl RedisTurnLog {
     }
 }
 
+/// Whatever became of what failed, nobody can see the turn yet.
+fn unseen(error: LogUnavailable) -> LogUnavailable {
+    LogUnavailable(error.into())
+}
+
 /// Stands for an epoch that only the script knows; no epoch is ever that far in the future.
 const PLACEHOLDER: u64 = u64::MAX;
 
@@ -211,7 +224,7 @@ fn appended(answer: &str, detail: &str) -> Result<Appended, record::Unreadable> 
 #[async_trait]
 impl TurnLog for RedisTurnLog {
     async fn accept(&self, turn: NewTurn) -> Result<Accepted, LogUnavailable> {
-        self.index.add(turn.turn, &turn.owner).await?;
+        self.index.add(turn.turn, &turn.owner).await.map_err(unseen)?;
         let accepted = self.accept_reserved(&turn).await;
         match &accepted {
             Ok(Accepted::Ok(claim)) => self.index.note(claim, &turn.conversation),
@@ -293,8 +306,9 @@ impl TurnLog for RedisTurnLog {
         self.index.add(turn, owner).await?;
         for _ in 0..TAKEOVER_TRIES {
             if let Some(taken) = self.try_take_over(turn, epoch, owner).await? {
+                // Lost to ourselves, if an earlier answer got lost: then it is to be found here.
                 if matches!(taken, TakenOver::Lost | TakenOver::Ended(_)) {
-                    self.index.remove(turn, owner).await;
+                    self.index.remove_if_not_of(turn, owner).await;
                 }
                 return Ok(taken);
             }
@@ -312,12 +326,10 @@ impl TurnLog for RedisTurnLog {
             return Ok(Some(page));
         }
         let answer: Answer = self.read_from(turn, after, limit).await?;
-        let mut page = page(turn, answer, after, self.redis.clock())?;
-        if let Some(page) = &mut page {
-            page.events.truncate(limit);
-            self.followed.learn(&page.record);
-        }
-        Ok(page)
+        let Some(mut page) = page(turn, answer, after, self.redis.clock())? else { return self.unknown() };
+        page.events.truncate(limit);
+        self.followed.learn(&page.record);
+        Ok(Some(page))
     }
 
     async fn changed(&self, turn: TurnId, seen: EventId) {
@@ -327,7 +339,8 @@ impl TurnLog for RedisTurnLog {
     async fn cancel(&self, turn: TurnId, reason: CancelReason) -> Result<Option<TurnStatus>, LogUnavailable> {
         let call = scripts::CANCEL.on([self.redis.keys().turn(turn)]).arg(word(&reason));
         let status: Option<String> = self.redis.run(&call).await?;
-        Ok(status.map(|status| from_word(&status, "status")).transpose()?)
+        let Some(status) = status else { return self.unknown() };
+        Ok(Some(from_word(&status, "status")?))
     }
 
     async fn current(

@@ -1,6 +1,7 @@
 //! Three replicas of the real program on a real Redis are one service.
 
 mod reach;
+mod redis_fails;
 mod together;
 
 use polylogue::simulator::Controls;

@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use polylogue::limits::{Admission, Leases, LocalLeases};
 use polylogue::telemetry::metrics::Metrics;
 use polylogue::words::{ClientAddress, ConnectionId, Principal, new_ulid};
+
+use crate::contract::redis::{Connected, Shape};
 
 /// Leases, and how long a place lasts here: 45 s in paused time, less where it really has to pass.
 struct Stand {
@@ -17,33 +20,73 @@ struct Stand {
 
 const MOST: usize = 5;
 
-/// Runs every claim against one implementation: its name, how a test runs, and how a stand is made.
-macro_rules! leases_contract {
-    ($name:ident, $test:tt, $stand:expr) => {
-        mod $name {
-            use super::*;
-            leases_contract!(@claims $test, $stand;
-                the_sixth_is_refused_and_told_when_to_come_back,
-                a_release_frees_a_place_at_once,
-                a_place_that_nobody_renews_is_free_after_its_time,
-                a_renewed_place_is_kept,
-                a_place_that_ran_out_comes_back_by_a_renewal,
-                the_oldest_is_replaced_and_told,
-                asking_twice_takes_one_place,
-                however_many_come_at_once_no_more_than_there_are_places_get_in,
-                principals_do_not_mix,
-            );
+/// Hands every claim to another macro.
+macro_rules! every_claim {
+    ($then:ident) => {
+        $then! {
+            the_sixth_is_refused_and_told_when_to_come_back,
+            a_release_frees_a_place_at_once,
+            a_place_that_nobody_renews_is_free_after_its_time,
+            a_renewed_place_is_kept,
+            a_place_that_ran_out_comes_back_by_a_renewal,
+            the_oldest_is_replaced_and_told,
+            asking_twice_takes_one_place,
+            however_many_come_at_once_no_more_than_there_are_places_get_in,
+            principals_do_not_mix,
         }
     };
-    (@claims $test:tt, $stand:expr; $($claim:ident,)*) => {
-        $(#[tokio::test $test] async fn $claim() { super::$claim($stand).await; })*
+}
+
+macro_rules! local_tests {
+    ($($claim:ident,)*) => {
+        mod local {
+            $(#[tokio::test(start_paused = true)] async fn $claim() { super::$claim(super::local()).await; })*
+        }
     };
 }
-leases_contract!(local, (start_paused = true), local());
+every_claim!(local_tests);
+
+macro_rules! redis_tests {
+    ($($claim:ident,)*) => {
+        mod redis {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $claim() {
+                    let alone = super::Shape::alone().await;
+                    let connected = alone.connect_patiently();
+                    super::$claim(super::remote(&connected)).await;
+                }
+            )*
+        }
+
+        /// Every claim on a Redis of a shape that takes longer to come up, side by side.
+        async fn every_claim_holds(shape: Shape) {
+            tokio::join!($(async {
+                let connected = shape.connect_patiently();
+                $claim(remote(&connected)).await;
+            }),*);
+        }
+    };
+}
+every_claim!(redis_tests);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_claim_holds_behind_sentinel() {
+    every_claim_holds(Shape::watched().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_claim_holds_on_a_cluster() {
+    every_claim_holds(Shape::cluster().await).await;
+}
 
 fn local() -> Stand {
     let leases = LocalLeases::new(Arc::new(Metrics::new()));
     Stand { leases: Arc::new(leases), ttl: Duration::from_secs(45) }
+}
+
+fn remote(connected: &Connected) -> Stand {
+    Stand { leases: Arc::new(connected.leases()), ttl: Duration::from_secs(2) }
 }
 
 const IN: Admission = Admission::Granted { replaced: None };
@@ -88,8 +131,10 @@ fn ada() -> Principal {
     principal("192.0.2.1")
 }
 
+/// Each is made later than the one before.
 fn socket() -> ConnectionId {
-    ConnectionId(new_ulid(1_795_460_442_000))
+    static MADE: AtomicU64 = AtomicU64::new(1_795_460_442_000);
+    ConnectionId(new_ulid(MADE.fetch_add(1, Ordering::Relaxed)))
 }
 
 async fn the_sixth_is_refused_and_told_when_to_come_back(stand: Stand) {

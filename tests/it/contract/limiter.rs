@@ -9,38 +9,80 @@ use polylogue::limits::{Check, Limiter, LocalLimiter, Policy, Standing, Verdict}
 use proptest::prelude::*;
 use tokio::time::Instant;
 
+use crate::contract::redis::{Connected, Shape};
+
 /// A limiter, and the window its policies have here: a minute in paused time, less where it really has to pass.
 struct Stand {
     limiter: Arc<dyn Limiter>,
     window: Duration,
 }
 
-/// Runs every claim against one implementation: its name, how a test runs, and how a stand is made.
-macro_rules! limiter_contract {
-    ($name:ident, $test:tt, $stand:expr) => {
-        mod $name {
-            use super::*;
-            limiter_contract!(@claims $test, $stand;
-                the_101st_is_refused_and_the_windows_end_resets_it,
-                a_window_starts_with_a_subjects_first_request_in_it,
-                a_refused_request_consumes_nothing,
-                several_policies_are_counted_all_or_none,
-                subjects_and_policies_do_not_mix,
-                looking_counts_nothing,
-                gcra_gives_back_one_by_one,
-                what_gcra_says_about_waiting_is_exact,
-                however_many_ask_at_once_only_the_quota_is_allowed,
-            );
+/// Hands every claim to another macro.
+macro_rules! every_claim {
+    ($then:ident) => {
+        $then! {
+            the_101st_is_refused_and_the_windows_end_resets_it,
+            a_window_starts_with_a_subjects_first_request_in_it,
+            a_refused_request_consumes_nothing,
+            several_policies_are_counted_all_or_none,
+            subjects_and_policies_do_not_mix,
+            looking_counts_nothing,
+            gcra_gives_back_one_by_one,
+            what_gcra_says_about_waiting_is_exact,
+            however_many_ask_at_once_only_the_quota_is_allowed,
         }
     };
-    (@claims $test:tt, $stand:expr; $($claim:ident,)*) => {
-        $(#[tokio::test $test] async fn $claim() { super::$claim($stand).await; })*
+}
+
+macro_rules! local_tests {
+    ($($claim:ident,)*) => {
+        mod local {
+            $(#[tokio::test(start_paused = true)] async fn $claim() { super::$claim(super::local()).await; })*
+        }
     };
 }
-limiter_contract!(local, (start_paused = true), local());
+every_claim!(local_tests);
+
+macro_rules! redis_tests {
+    ($($claim:ident,)*) => {
+        mod redis {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $claim() {
+                    let alone = super::Shape::alone().await;
+                    let connected = alone.connect_patiently();
+                    super::$claim(super::remote(&connected)).await;
+                }
+            )*
+        }
+
+        /// Every claim on a Redis of a shape that takes longer to come up, side by side.
+        async fn every_claim_holds(shape: Shape) {
+            tokio::join!($(async {
+                let connected = shape.connect_patiently();
+                $claim(remote(&connected)).await;
+            }),*);
+        }
+    };
+}
+every_claim!(redis_tests);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_claim_holds_behind_sentinel() {
+    every_claim_holds(Shape::watched().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_claim_holds_on_a_cluster() {
+    every_claim_holds(Shape::cluster().await).await;
+}
 
 fn local() -> Stand {
     Stand { limiter: Arc::new(LocalLimiter::new()), window: Duration::from_secs(60) }
+}
+
+fn remote(connected: &Connected) -> Stand {
+    Stand { limiter: Arc::new(connected.patient_limiter()), window: Duration::from_secs(2) }
 }
 
 impl Stand {

@@ -1,58 +1,122 @@
 //! What every implementation of `Memory` promises.
 
+use std::any::Any;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use polylogue::config::{Config, Span};
-use polylogue::memory::{LocalMemory, Measured, Memory, Written};
+use polylogue::memory::{LocalMemory, Measured, Memory, RedisMemory, ShelteredMemory, Written};
+use polylogue::redis::Redis;
+use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::{Backend, MemoryOperation, Metrics, Outcome};
 use polylogue::words::{ConversationId, Message, MessageId, Role, Timestamp, TurnId};
 use ulid::Ulid;
+
+use crate::support::redis::{RedisCluster, RedisServer, Sentinels};
 
 /// A memory that keeps `MOST` messages for `ttl`. In paused time that is an hour; a real one has to wait for it.
 struct Stand {
     memory: Arc<dyn Memory>,
     ttl: Duration,
+    /// What the memory needs around it.
+    rest: Box<dyn Any + Send + Sync>,
 }
 
 const MOST: usize = 4;
 
-/// Runs every claim against one implementation: its name, how a test runs, and how a stand is made.
-macro_rules! memory_contract {
-    ($name:ident, $test:tt, $stand:expr) => {
-        mod $name {
-            use super::*;
-            memory_contract!(@claims $test, $stand;
-                messages_are_kept_in_the_order_of_their_ids_whatever_the_order_of_writing,
-                writing_the_same_again_changes_nothing,
-                only_the_newest_are_kept,
-                what_was_cut_does_not_come_back,
-                a_conversation_nobody_has_spoken_in_is_none,
-                every_use_renews_the_time_to_live,
-                a_conversation_that_expired_is_as_if_it_had_never_been,
-                what_was_forgotten_never_comes_back,
-                a_conversation_goes_on_above_its_mark,
-                a_mark_never_moves_back,
-                two_that_write_at_once_lose_nothing,
-                a_turn_answered_twice_is_remembered_once_and_whole,
-                conversations_do_not_mix,
-            );
-        }
-    };
-    (@claims $test:tt, $stand:expr; $($claim:ident,)*) => {
-        $(#[tokio::test $test] async fn $claim() { super::$claim($stand).await; })*
+/// Long enough for a busy machine to use a conversation again in time.
+const REAL_TTL: Duration = Duration::from_secs(1);
+
+macro_rules! every_claim {
+    ($run:ident!($($how:tt)*)) => {
+        $run!($($how)*;
+            messages_are_kept_in_the_order_of_their_ids_whatever_the_order_of_writing
+            writing_the_same_again_changes_nothing
+            only_the_newest_are_kept
+            what_was_cut_does_not_come_back
+            a_conversation_nobody_has_spoken_in_is_none
+            every_use_renews_the_time_to_live
+            a_conversation_that_expired_is_as_if_it_had_never_been
+            what_was_forgotten_never_comes_back
+            a_conversation_goes_on_above_its_mark
+            a_mark_never_moves_back
+            two_that_write_at_once_lose_nothing
+            a_turn_answered_twice_is_remembered_once_and_whole
+            conversations_do_not_mix
+        );
     };
 }
-memory_contract!(local, (start_paused = true), local());
+
+/// Runs every claim against one implementation: its name, how a test runs, and how a stand is made.
+macro_rules! memory_contract {
+    ($name:ident, $test:tt, $stand:expr; $($claim:ident)*) => {
+        mod $name {
+            use super::*;
+            $(#[tokio::test $test] async fn $claim() { super::$claim($stand).await; })*
+        }
+    };
+}
+
+/// The same, all at once on what takes long to start.
+macro_rules! all_at_once {
+    ($stand:expr; $($claim:ident)*) => {{
+        tokio::join!($(Box::pin(async { $claim($stand).await })),*);
+    }};
+}
+
+every_claim!(memory_contract!(local, (start_paused = true), local()));
+every_claim!(memory_contract!(redis, (flavor = "multi_thread", worker_threads = 2), alone(false).await));
+every_claim!(memory_contract!(sheltered, (flavor = "multi_thread", worker_threads = 2), alone(true).await));
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_claim_holds_behind_sentinel() {
+    let sentinels = Sentinels::start().await;
+    every_claim!(all_at_once!(remote(&sentinels.url(), false)));
+    every_claim!(all_at_once!(remote(&sentinels.url(), true)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_claim_holds_on_a_cluster() {
+    let cluster = RedisCluster::start().await;
+    every_claim!(all_at_once!(remote(&cluster.url(), false)));
+    every_claim!(all_at_once!(remote(&cluster.url(), true)));
+}
 
 fn local() -> Stand {
+    let settings = settings(Duration::from_secs(3600));
+    let memory = LocalMemory::new(&settings, Arc::new(Metrics::new()));
+    Stand { memory: Arc::new(memory), ttl: *settings.ttl, rest: Box::new(()) }
+}
+
+fn settings(ttl: Duration) -> polylogue::config::Memory {
     let mut settings = Config::default().memory;
     settings.max_messages = NonZeroUsize::new(MOST).unwrap();
-    settings.ttl = Span(Duration::from_secs(3600));
-    let memory = LocalMemory::new(&settings, Arc::new(Metrics::new()));
-    Stand { memory: Arc::new(memory), ttl: *settings.ttl }
+    settings.ttl = Span(ttl);
+    settings
+}
+
+/// A stand on a server of its own.
+async fn alone(sheltered: bool) -> Stand {
+    let server = RedisServer::start().await;
+    let stand = remote(&server.url(), sheltered);
+    Stand { rest: Box::new((stand.rest, server)), ..stand }
+}
+
+/// A stand on a Redis that others may use too.
+fn remote(url: &str, sheltered: bool) -> Stand {
+    let (settings, metrics, shutdown) = (settings(REAL_TTL), Arc::new(Metrics::new()), Shutdown::new());
+    let mut config = Config::default().redis;
+    config.url = Some(url.into());
+    config.key_prefix = format!("test-{}", Ulid(rand::random())).try_into().unwrap();
+    let redis = Redis::new(&config, &[], &metrics, &shutdown).unwrap().unwrap();
+    let memory = RedisMemory::new(redis, &settings);
+    let memory: Arc<dyn Memory> = match sheltered {
+        true => Arc::new(ShelteredMemory::new(memory, &settings, metrics, &shutdown)),
+        false => Arc::new(memory),
+    };
+    Stand { memory, ttl: REAL_TTL, rest: Box::new(shutdown.closing().clone().drop_guard()) }
 }
 
 impl Stand {

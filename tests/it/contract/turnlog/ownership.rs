@@ -107,12 +107,15 @@ pub async fn a_released_turn_is_nobodys_until_somebody_takes_it(log: Log) {
     assert_eq!(log.release(&claim, id(1, 9)).await.unwrap(), stale);
 
     assert_eq!(log.release(&claim, id(1, 1)).await.unwrap(), Appended::Ok { cancel: None });
+    assert_eq!(log.release(&claim, id(1, 1)).await.unwrap(), Appended::Ok { cancel: None }, "once more");
 
     assert_eq!(log.append(&claim, id(1, 1), &[]).await.unwrap(), Appended::Fenced);
     assert_eq!(log.owned(None).await.unwrap(), [(turn.turn, 1)]);
     assert_eq!(log.current(&turn.conversation).await.unwrap(), Some((turn.turn, TurnStatus::Running)));
     let (claim, _) = take_over(log.as_ref(), turn.turn, 1, "b").await;
     assert_eq!(log.owned(None).await.unwrap(), []);
+    let late = Claim { owner: replica("a"), epoch: 1, ..claim.clone() };
+    assert_eq!(log.release(&late, id(1, 1)).await.unwrap(), Appended::Fenced);
     assert_eq!(log.append(&claim, id(1, 1), &[]).await.unwrap(), Appended::Ok { cancel: None });
 }
 

@@ -1,0 +1,238 @@
+//! Conversations in Redis: one hash each.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::conversation::turn_of;
+use super::shelter::{Answer, Became, Failed, Found, News, Portion, SharedMemory};
+use super::{History, Memory, MemoryUnavailable, Written};
+use crate::config;
+use crate::redis::{Call, Redis, RedisError, Resync, Script};
+use crate::telemetry::metrics::RedisOperation as Operation;
+use crate::words::{ConversationId, Message, MessageId, Timestamp};
+
+static MERGE: Script = Script::new(Operation::Merge, include_str!("merge.lua"));
+static HISTORY: Script = Script::new(Operation::History, include_str!("history.lua"));
+static CLEAR: Script = Script::new(Operation::Clear, include_str!("clear.lua"));
+
+/// How many forgotten conversations the list of them holds, roughly: more than replicas can miss, which read it every
+/// second.
+const MOST_NEWS: usize = 10_000;
+
+/// How many of them are read at once.
+const NEWS_AT_ONCE: usize = 500;
+
+/// Conversations in Redis. Fails when Redis cannot be asked.
+#[derive(Clone)]
+pub struct RedisMemory {
+    redis: Redis,
+    ttl_ms: u64,
+    most: usize,
+}
+
+impl RedisMemory {
+    /// Keeps conversations as the settings say.
+    pub fn new(redis: Redis, settings: &config::Memory) -> Self {
+        let ttl_ms = u64::try_from(settings.ttl.as_millis()).unwrap_or(u64::MAX);
+        Self { redis, ttl_ms, most: settings.max_messages.get() }
+    }
+
+    async fn written(
+        &self,
+        conversation: &ConversationId,
+        messages: &[Message],
+        whole: bool,
+    ) -> Result<Written, MemoryUnavailable> {
+        let portion = Portion::said(messages, whole, self.now());
+        Ok(match self.write(conversation, &portion).await?.became {
+            Became::Written(new) => Written::Written(new),
+            Became::Known | Became::Other => Written::Known,
+            Became::Cleared => Written::Cleared,
+        })
+    }
+
+    fn on(&self, script: &'static Script, conversation: &ConversationId) -> Call {
+        script.on([self.redis.keys().conversation(conversation)]).arg(self.ttl_ms)
+    }
+}
+
+#[async_trait]
+impl Memory for RedisMemory {
+    async fn add(
+        &self,
+        conversation: &ConversationId,
+        messages: &[Message],
+    ) -> Result<Written, MemoryUnavailable> {
+        self.written(conversation, messages, false).await
+    }
+
+    async fn merge(
+        &self,
+        conversation: &ConversationId,
+        turn: &[Message],
+    ) -> Result<Written, MemoryUnavailable> {
+        self.written(conversation, turn, true).await
+    }
+
+    async fn history(&self, conversation: &ConversationId) -> Result<Option<History>, MemoryUnavailable> {
+        Ok(self.read(conversation).await?.history)
+    }
+
+    async fn clear(
+        &self,
+        conversation: &ConversationId,
+        up_to: MessageId,
+    ) -> Result<bool, MemoryUnavailable> {
+        Ok(self.forget(conversation, up_to).await?.0)
+    }
+}
+
+#[async_trait]
+impl SharedMemory for RedisMemory {
+    fn now(&self) -> Timestamp {
+        self.redis.clock().now()
+    }
+
+    fn is_reachable(&self) -> bool {
+        self.redis.is_open_for_calls()
+    }
+
+    fn resync(&self) -> watch::Receiver<Resync> {
+        self.redis.health().resync()
+    }
+
+    async fn write(&self, conversation: &ConversationId, portion: &Portion) -> Result<Answer, Failed> {
+        let (lowest, highest) = portion.replies();
+        let mut call = self
+            .on(&MERGE, conversation)
+            .arg(self.most)
+            .arg(portion.created_at.as_millis())
+            .arg(portion.updated_at.as_millis())
+            .arg(u8::from(portion.cut))
+            .arg(lowest)
+            .arg(highest);
+        for message in &portion.messages {
+            call = call.ulid(message.id.0).arg(serde_json::to_string(message).map_err(refused)?);
+        }
+        let (word, new, mark): (String, usize, String) = self.redis.run(&call).await?;
+        let became = match word.as_str() {
+            "WRITTEN" => Became::Written(new),
+            "KNOWN" => Became::Known,
+            "OTHER" => Became::Other,
+            "CLEARED" => Became::Cleared,
+            other => return Err(Failed::Refused(format!("{other} is no answer").into())),
+        };
+        Ok(Answer { became, mark: mark_of(&mark)? })
+    }
+
+    async fn read(&self, conversation: &ConversationId) -> Result<Found, Failed> {
+        let fields: HashMap<String, String> = self.redis.run(&self.on(&HISTORY, conversation)).await?;
+        found(&fields)
+    }
+
+    async fn forget(
+        &self,
+        conversation: &ConversationId,
+        up_to: MessageId,
+    ) -> Result<(bool, MessageId), Failed> {
+        let call = self.on(&CLEAR, conversation).ulid(up_to.0);
+        let (gone, mark): (usize, String) = self.redis.run(&call).await?;
+        Ok((gone > 0, mark_of(&mark)?.unwrap_or(up_to)))
+    }
+
+    async fn tell(&self, conversation: &ConversationId, mark: MessageId) -> Result<(), Failed> {
+        let call = Call::command(Operation::Clear, "XADD", self.redis.keys().forgotten())
+            .arg(&["MAXLEN", "~"])
+            .arg(MOST_NEWS)
+            .arg(&["*", "conversation", conversation.as_str(), "mark"])
+            .ulid(mark.0);
+        let _: String = self.redis.run(&call).await?;
+        Ok(())
+    }
+
+    async fn newest_news(&self) -> Result<News, Failed> {
+        let key = self.redis.keys().forgotten();
+        let call = Call::command(Operation::Follow, "XREVRANGE", key).arg(&["+", "-", "COUNT", "1"]);
+        Ok(news("", self.redis.run(&call).await?))
+    }
+
+    async fn news_after(&self, place: &str) -> Result<News, Failed> {
+        let from = if place.is_empty() { "-".to_owned() } else { format!("({place}") };
+        let call = Call::command(Operation::Follow, "XRANGE", self.redis.keys().forgotten())
+            .arg(from)
+            .arg(&["+", "COUNT"])
+            .arg(NEWS_AT_ONCE);
+        Ok(news(place, self.redis.run(&call).await?))
+    }
+}
+
+/// An entry of a stream: its id, its fields with their values.
+type Entry = (String, HashMap<String, String>);
+
+impl Portion {
+    /// The lowest and the highest id that a reply of this turn can have; empty if replies do not matter.
+    fn replies(&self) -> (String, String) {
+        let Some(message) = self.messages.first().filter(|_| self.whole) else {
+            return (String::new(), String::new());
+        };
+        // The turn's own id, then its user's message, then the replies.
+        let turn = turn_of(message.id) << 8;
+        let id = |number: u128| MessageId(ulid::Ulid(turn | number)).to_string();
+        (id(2), id(0xff))
+    }
+}
+
+fn found(fields: &HashMap<String, String>) -> Result<Found, Failed> {
+    let mut history = History::default();
+    for (name, value) in fields.iter().filter(|(name, _)| name.parse::<MessageId>().is_ok()) {
+        let message: Message = serde_json::from_str(value).map_err(refused)?;
+        if message.id.to_string() != *name {
+            return Err(Failed::Refused("a message has another id than its field".into()));
+        }
+        history.messages.push(message);
+    }
+    history.messages.sort_by_key(|message| message.id);
+    history.created_at = fields.get("created").map(|moment| time_of(moment)).transpose()?;
+    history.updated_at = fields.get("updated").map(|moment| time_of(moment)).transpose()?;
+    history.cut = fields.contains_key("cut");
+    let mark = fields.get("cleared").map_or(Ok(None), |mark| mark_of(mark))?;
+    Ok(Found { mark, history: Some(history).filter(|history| !history.messages.is_empty()) })
+}
+
+/// What these entries say; one that cannot be read is nothing to us.
+fn news(place: &str, entries: Vec<Entry>) -> News {
+    let place = entries.last().map_or(place, |(place, _)| place).to_owned();
+    let said = |(_, fields): &Entry| {
+        let conversation = fields.get("conversation")?.parse().ok()?;
+        Some((conversation, fields.get("mark")?.parse().ok()?))
+    };
+    News { place, forgotten: entries.iter().filter_map(said).collect() }
+}
+
+fn time_of(text: &str) -> Result<Timestamp, Failed> {
+    text.parse().map(Timestamp::from_millis).map_err(refused)
+}
+
+fn mark_of(text: &str) -> Result<Option<MessageId>, Failed> {
+    if text.is_empty() { Ok(None) } else { parsed(text).map(Some) }
+}
+
+fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(text: &str) -> Result<T, Failed> {
+    text.parse().map_err(refused)
+}
+
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> Failed {
+    Failed::Refused(Box::new(error))
+}
+
+impl From<RedisError> for Failed {
+    fn from(error: RedisError) -> Self {
+        match error {
+            RedisError::Open(_) | RedisError::Slow(_) | RedisError::Fault(_) => Self::Away(Box::new(error)),
+            RedisError::Refused(_) => Self::Refused(Box::new(error)),
+        }
+    }
+}
