@@ -12,6 +12,7 @@ mod cluster;
 mod contract;
 mod edge;
 mod flow;
+mod model;
 mod limits;
 mod memory;
 mod process;
