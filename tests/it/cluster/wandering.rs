@@ -57,7 +57,22 @@ async fn a_thousand_turns_are_told_exactly_through_random_kills() {
 
     let told = stream::iter(0..TURNS).map(|number| tell(&ledger, &anywhere, &addresses, seed ^ number));
     let done = AtomicUsize::new(0);
-    let told = told.buffer_unordered(AT_ONCE).inspect(|tale| { let n = done.fetch_add(1, Ordering::Relaxed); if n % 20 == 0 { eprintln!("XX {n} {:?} {:?} visits {} seen {} {:?}", began.elapsed(), kills, tale.visits, tale.seen.len(), tale.turned_away); } }).collect::<Vec<_>>();
+    let told = told
+        .buffer_unordered(AT_ONCE)
+        .inspect(|tale| {
+            let n = done.fetch_add(1, Ordering::Relaxed);
+            if n % 20 == 0 {
+                eprintln!(
+                    "XX {n} {:?} {:?} visits {} seen {} {:?}",
+                    began.elapsed(),
+                    kills,
+                    tale.visits,
+                    tale.seen.len(),
+                    tale.turned_away
+                );
+            }
+        })
+        .collect::<Vec<_>>();
     let tales = tokio::select! {
         tales = told => tales,
         () = kill_and_restart(&replicas, seed, &kills) => unreachable!(),
