@@ -2,6 +2,7 @@
 //! back and broken on purpose. Nothing here waits; what lies between a replica and it is in [`super::link`].
 
 mod disaster;
+mod mutant;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,35 +16,17 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use disaster::Wiped;
+pub use mutant::Mutant;
 
 use super::trace::Trace;
 
 /// Changes that can be taken back; more than any failover of a run reaches.
 const REMEMBERED: usize = 512;
-
 /// The clock of Redis at the beginning of a run.
 const BEGAN_MS: u64 = 1_800_000_000_000;
 
 /// `turns.max_takeovers`.
 const MOST_TAKEOVERS: u32 = 3;
-
-/// A way to be wrong. The checks must notice each of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mutant {
-    /// As the contract says.
-    #[default]
-    None,
-    /// A write is not compared with anything.
-    WritesForAnybody,
-    /// A write is not asked what it follows.
-    WritesAnywhere,
-    /// A read does not drop what is at or below the position inside an entry.
-    ReadsWholeEntries,
-    /// A takeover leaves unfinished replies as they are.
-    ResetsNothing,
-    /// A takeover's epoch is the next number, whatever the clock says.
-    CountsEpochs,
-}
 
 /// A turn: its record, and its log as one entry per write.
 #[derive(Clone)]
