@@ -35,7 +35,7 @@ async fn a_turn_that_moves_between_wrong_clocks_is_ended_neither_early_nor_late(
             reader.until(|seen| count(seen, "reply.delta", "skeptic") == 2).await;
         }
         model.go_on();
-        for tale in join_all(readers.map(Witness::to_the_end)).await {
+        for tale in join_all(readers.map(Witness::until_the_end)).await {
             let log = log(&replicas[1], &turn).await;
             tale.must_agree_with(&log);
             assert_eq!((epochs(&log), log.last().unwrap().name.as_str()), (2, "turn.completed"), "{way:?}");
@@ -55,7 +55,7 @@ async fn a_turns_deadline_is_kept_by_its_next_owner() {
         let turn = replicas[0].client.start_turn(json!({"message": "?", "personas": ["skeptic"]})).await;
         let [stream, socket] = Witness::at_both(&replicas[1].client, &turn).await;
         replicas[0].kill_9();
-        for tale in [stream.to_the_end().await, socket.to_the_end().await] {
+        for tale in [stream.until_the_end().await, socket.until_the_end().await] {
             tale.must_agree_with(&log(&replicas[1], &turn).await);
             let end = tale.seen.last().unwrap();
             assert_eq!(
@@ -81,7 +81,7 @@ async fn turns_are_in_the_order_in_which_they_were_asked_whoever_was_asked() {
     for at in [1, 2, 0, 2, 1, 0, 1, 2] {
         let turn = replicas[at].client.start_turn(ask("c")).await;
         let [stream, socket] = Witness::at_both(&replicas[(at + 1) % 3].client, &turn).await;
-        for tale in [stream.to_the_end().await, socket.to_the_end().await] {
+        for tale in [stream.until_the_end().await, socket.until_the_end().await] {
             tale.must_agree_with(&log(&replicas[(at + 2) % 3], &turn).await);
         }
         let off = turn.parse::<TurnId>().unwrap().started_ms().abs_diff(Timestamp::now().as_millis());
@@ -109,7 +109,7 @@ async fn nobody_who_lives_is_taken_for_dead_because_of_a_clock() {
         in_time("it looked around for two leases", async || replica.metric(beats).await > 50.0).await;
     }
     model.go_on();
-    for tale in join_all(readers.into_iter().map(Witness::to_the_end)).await {
+    for tale in join_all(readers.into_iter().map(Witness::until_the_end)).await {
         tale.must_agree_with(&log(&replicas[0], &tale.turn).await);
         assert_eq!((epochs(&tale.seen), tale.seen.last().unwrap().name.as_str()), (1, "turn.completed"));
     }

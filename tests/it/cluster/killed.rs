@@ -39,7 +39,7 @@ async fn readers_elsewhere_see_the_turn_go_on_and_its_own_readers_find_it_there(
     let [own_stream, own_socket] = [own_stream.until_cut().await, own_socket.until_cut().await];
     let resumed =
         [Witness::by_stream(&b.client, own_stream).await, Witness::by_socket(&c.client, own_socket).await];
-    let tales = join_all([stream, socket].into_iter().chain(resumed).map(Witness::to_the_end)).await;
+    let tales = join_all([stream, socket].into_iter().chain(resumed).map(Witness::until_the_end)).await;
     let log = log(c, &turn).await;
     for tale in &tales {
         tale.must_agree_with(&log);
@@ -77,7 +77,7 @@ async fn what_only_the_owner_showed_is_taken_back() {
     for tale in cut {
         readers.push(Witness::by_stream(&c.client, tale).await);
     }
-    let tales = join_all(readers.into_iter().map(Witness::to_the_end)).await;
+    let tales = join_all(readers.into_iter().map(Witness::until_the_end)).await;
     let log = log(b, &turn).await;
     tales.iter().for_each(|tale| tale.must_agree_with(&log));
     assert!(tales[2].seen.len() > log.len(), "its own readers saw what nobody else did");
@@ -121,7 +121,7 @@ async fn how_long_a_takeover_takes() {
         eprintln!("kill -9 to the first event of the new epoch, {lease:?}: {:?}", killed.elapsed());
         next_owner(&service, &turn, 1).await;
         service.model.go_on();
-        let tale = reader.to_the_end().await;
+        let tale = reader.until_the_end().await;
         tale.must_agree_with(&log(b, &turn).await);
         assert_eq!(epochs(&tale.seen), 2);
     }

@@ -33,7 +33,7 @@ async fn a_replica_that_stood_still_is_fenced_and_its_readers_follow_the_new_own
     in_time("the new owner speaks", async || service.model.stats().in_flight == 1).await;
     service.model.go_on();
 
-    let tales = join_all(readers.into_iter().map(Witness::to_the_end)).await;
+    let tales = join_all(readers.into_iter().map(Witness::until_the_end)).await;
     for replica in [a, b, c] {
         let log = log(replica, &turn).await;
         assert_eq!(epochs(&log), 2);
@@ -63,7 +63,7 @@ async fn a_replica_that_stood_still_for_a_moment_keeps_its_turns() {
     in_time("others looked for it several times", async || beats().await > before + 10.0).await;
     a.go_on();
     service.model.go_on();
-    for tale in join_all(readers.into_iter().map(Witness::to_the_end)).await {
+    for tale in join_all(readers.into_iter().map(Witness::until_the_end)).await {
         tale.must_agree_with(&log(a, &turn).await);
         assert_eq!(epochs(&tale.seen), 1);
     }

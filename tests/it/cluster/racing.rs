@@ -41,7 +41,7 @@ async fn of_many_who_see_a_death_exactly_one_goes_on_with_each_turn() {
 
     replicas[0].kill_9();
 
-    let tales = join_all(readers.into_iter().map(Witness::to_the_end)).await;
+    let tales = join_all(readers.into_iter().map(Witness::until_the_end)).await;
     for tale in &tales {
         let log = log(&replicas[1], &tale.turn).await;
         tale.must_agree_with(&log);
@@ -132,7 +132,7 @@ async fn a_cancel_from_elsewhere_takes_effect() {
     eprintln!("a cancel from elsewhere: {} after {:?}", cancelled.status, asked.elapsed());
     // 202 only if the machine is too busy for the two seconds; it takes effect all the same.
     assert!([200, 202].contains(&cancelled.status), "{cancelled:?}");
-    for tale in join_all(readers.into_iter().map(Witness::to_the_end)).await {
+    for tale in join_all(readers.into_iter().map(Witness::until_the_end)).await {
         tale.must_agree_with(&log(b, &turn).await);
         assert_eq!(tale.seen.last().unwrap().name, "turn.cancelled");
     }
@@ -159,7 +159,7 @@ async fn a_cancel_is_not_forgotten_when_the_owner_dies() {
     let cancelled = b.client.post(&format!("/api/v1/turns/{turn}/cancel"), Value::Null).await;
     assert!([200, 202].contains(&cancelled.status), "{cancelled:?}");
     a.kill_9();
-    for tale in [stream.to_the_end().await, socket.to_the_end().await] {
+    for tale in [stream.until_the_end().await, socket.until_the_end().await] {
         tale.must_agree_with(&log(b, &turn).await);
         assert_eq!(tale.seen.last().unwrap().name, "turn.cancelled");
     }

@@ -46,7 +46,7 @@ async fn a_planned_stop_hands_a_turn_over_at_once() {
         readers.push(Witness::by_stream(&c.client, tale).await);
     }
     let log_of = async |replica: &Replica| log(replica, &turn).await;
-    let read = join_all(readers.into_iter().map(Witness::to_the_end)).await;
+    let read = join_all(readers.into_iter().map(Witness::until_the_end)).await;
     for tale in read.iter().chain(&ended) {
         tale.must_agree_with(&log_of(b).await);
         assert_eq!(epochs(&tale.seen), 2);

@@ -104,7 +104,7 @@ impl Witness {
     }
 
     /// Reads on to the end of the turn, which comes at this door.
-    pub async fn to_the_end(mut self) -> Tale {
+    pub async fn until_the_end(mut self) -> Tale {
         while !self.tale.has_ended() {
             assert!(self.next().await, "cut off: {:#?}", self.tale);
         }
