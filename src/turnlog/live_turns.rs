@@ -141,10 +141,11 @@ impl LiveTurns {
         running_in(&self.turns(), conversation)
     }
 
-    /// Looks again whether the log has the end of a turn that ended here of late; `false` if there is none.
+    /// Looks again whether the log has the end of a turn that ended here of late; `false` if there is none, or if the log has
+    /// the turn by another claim since.
     pub fn recheck(self: &Arc<Self>, turn: TurnId) -> bool {
-        let known =
-            self.recent().iter().find(|(_, live)| live.turn() == turn).map(|(_, live)| Arc::clone(live));
+        let is_known = |live: &&Arc<Live>| live.turn() == turn && live.loss().is_none();
+        let known = self.recent().iter().map(|(_, live)| live).find(is_known).map(Arc::clone);
         known.iter().for_each(|live| self.look_again(live));
         known.is_some()
     }
