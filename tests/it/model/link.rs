@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use polylogue::redis::Resync;
+use polylogue::redis::{RedisError, Resync};
 use polylogue::shutdown::Shutdown;
 use polylogue::turnlog::{
     Accepted, Appended, Claim, Idempotency, LogPage, LogUnavailable, NewTurn, TakenOver, TurnLog,
@@ -25,8 +25,9 @@ const TIMEOUT: Duration = Duration::from_millis(250);
 /// `changed` returns at the latest after this long.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How late a write may arrive whose caller has given up on it, in milliseconds.
-const LATEST: u64 = 12_000;
+/// How late a call may arrive whose caller has given up on it, in milliseconds; less than a lease, or it would find nobody who
+/// knows of its caller.
+const LATEST: u64 = 8_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
@@ -160,8 +161,14 @@ pub struct Link {
     pub trace: Trace,
 }
 
-fn broken() -> LogUnavailable {
-    LogUnavailable("the connection broke".into())
+/// Nobody was asked.
+fn refused() -> LogUnavailable {
+    LogUnavailable("nobody is there".into())
+}
+
+/// Nobody knows what became of it.
+fn unanswered() -> LogUnavailable {
+    LogUnavailable(RedisError::Slow(TIMEOUT).into())
 }
 
 impl Link {
@@ -208,7 +215,7 @@ impl Link {
         if self.is_away() {
             pass(TIMEOUT / 5).await;
             self.process.runs().await;
-            return Err(broken());
+            return Err(refused());
         }
         if let Fate::Fine = fate {
             self.meet_trap(what, false).await;
@@ -216,7 +223,7 @@ impl Link {
             self.meet_trap(what, true).await;
             pass(back).await;
             self.process.runs().await;
-            return if self.is_away() { Err(broken()) } else { Ok(answer) };
+            return if self.is_away() { Err(unanswered()) } else { Ok(answer) };
         }
         self.trace.note(|| format!("{} asks to {what}: {fate:?}", self.me));
         match fate {
@@ -226,7 +233,7 @@ impl Link {
         }
         pass(TIMEOUT).await;
         self.process.runs().await;
-        Err(broken())
+        Err(if matches!(fate, Fate::Refused) { refused() } else { unanswered() })
     }
 
     /// Dies or stands still at just this write, if that is planned.

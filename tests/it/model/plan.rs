@@ -62,7 +62,7 @@ fn seconds(rng: &mut SmallRng, most: u64) -> Duration {
 
 impl Fault {
     fn any(mode: Mode, rng: &mut SmallRng) -> Self {
-        let slot = rng.random_range(0..FLEET);
+        let slot = rng.random_range(0..2 * FLEET);
         // A replica that is cut off for longer than the lease loses its turns to others, and what it shows then is its own.
         let cut_off = if mode == Mode::OneAtATime { 8 } else { 30 };
         let kinds = if mode == Mode::OneAtATime { 10 } else { 11 };
@@ -98,6 +98,20 @@ impl Fault {
             Self::Stop { grace, .. } => grace + SETTLED,
             Self::Retake { after, away, .. } => SETTLED + after + away,
         }
+    }
+
+    /// Half of all faults that hit one replica hit one that runs a turn, if there is one.
+    fn aimed_at(mut self, world: &World) -> Self {
+        if let Self::Kill { slot, .. }
+        | Self::Pause { slot, .. }
+        | Self::Stop { slot, .. }
+        | Self::CutOff { slot, .. }
+        | Self::Retake { slot, .. } = &mut self
+        {
+            let busy = world.busy_slot().filter(|_| *slot >= FLEET);
+            *slot = busy.unwrap_or(*slot % FLEET);
+        }
+        self
     }
 
     async fn happen(self, world: &World) {
@@ -225,6 +239,7 @@ impl Plan {
                     () = sleep_until(began + at) => {}
                     () = world.seen.cancelled(), if !self.goes_on => return,
                 }
+                let fault = fault.aimed_at(&world);
                 world.trace.note(|| format!("=== {fault:?}"));
                 fault.happen(&world).await;
                 world.trace.note(|| format!("=== over: {fault:?}"));

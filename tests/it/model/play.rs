@@ -102,7 +102,7 @@ impl Part {
         }
         self.live.push(EventBody::ReplyStarted { persona: persona.clone() })?;
         let (mut said, deltas) = (String::new(), rng.random_range(0..12));
-        let slowest = [3, 30, 300, 3000, 9000][rng.random_range(0..5)];
+        let slowest = [10, 300, 2000, 4000, 9000][rng.random_range(0..5)];
         for n in 0..deltas {
             tokio::select! {
                 biased;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::check::{Verdict, in_order, nothing_lost, nothing_missed, same_view};
 use super::client::{Client, Seen};
 use super::plan::{Mode, Plan};
-use super::store::{Mutant, Wiped};
+use super::store::{Mutant, Tally, Wiped};
 use super::trace::Trace;
 use super::world::World;
 
@@ -30,14 +30,14 @@ pub struct Failure {
 }
 
 /// Plays one seed from its beginning to its end.
-pub fn run(seed: u64, mode: Mode, mutant: Mutant, trace: impl FnOnce() -> Trace) -> Result<(), Failure> {
+pub fn run(seed: u64, mode: Mode, mutant: Mutant, trace: impl FnOnce() -> Trace) -> Result<Tally, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         let trace = trace();
         let world = World::new(seed, mutant, trace.clone());
         let verdict = timeout(BOUND, play(&world, mode)).await;
         let verdict = verdict.unwrap_or_else(|_| Err("the run does not come to an end".into()));
-        verdict.map_err(|why| Failure { why, story: trace.told() })
+        verdict.map(|()| world.store.tally()).map_err(|why| Failure { why, story: trace.told() })
     })
 }
 
@@ -75,7 +75,7 @@ struct Told {
 /// One turn, and the clients that follow it.
 async fn follow(world: &Arc<World>, number: u64) -> Vec<Told> {
     let mut rng = world.rng(10 + number);
-    tokio::time::sleep(Duration::from_millis(rng.random_range(0..5000))).await;
+    tokio::time::sleep(Duration::from_millis(rng.random_range(0..2000))).await;
     let turn = world.begin(&format!("c{number}"), &mut rng).await;
     world.trace.note(|| format!("{turn} begins"));
     if rng.random_bool(0.1) {

@@ -123,6 +123,11 @@ impl World {
         Arc::clone(&self.slots.lock().unwrap()[slot])
     }
 
+    pub fn busy_slot(&self) -> Option<usize> {
+        let slots = self.slots.lock().unwrap();
+        slots.iter().position(|replica| replica.is_open() && !replica.live.all().is_empty())
+    }
+
     pub fn lives(&self, me: &ReplicaId) -> bool {
         self.slot_of(me).is_some_and(|slot| self.replica(slot).is_open())
     }
@@ -199,7 +204,11 @@ async fn begin_at(replica: &Arc<Replica>, conversation: &str) -> Option<TurnId> 
         Ok(Accepted::Ok(claim)) => replica.live.begin(place, claim, new.page(), stop.clone()),
         Ok(Accepted::Same(turn) | Accepted::Busy(turn)) => return Some(turn),
         Ok(Accepted::OtherBody) => return None,
-        Err(_) => replica.live.begin_alone(place, &new.clone().degraded(), stop.clone()).ok()?,
+        Err(error) => {
+            // What others may see already must be what is seen here.
+            let new = if error.leaves_doubt() { new.clone() } else { new.clone().degraded() };
+            replica.live.begin_alone(place, &new, stop.clone()).ok()?
+        }
     };
     replica.link.trace.note(|| format!("{} begins {}, alone: {}", replica.me(), new.turn, live.is_alone()));
     let page = live.page();

@@ -1,13 +1,14 @@
 //! What happens to the store itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use polylogue::turnlog::{Appended, Claim, LogPage};
 use polylogue::words::{EventId, TurnId};
 use tokio::time::Instant;
 
-use super::{Inner, Kept, State, Store};
+use super::state::{Kept, State};
+use super::{Inner, Store};
 
 /// A turn that was forgotten with everything else.
 #[derive(Clone)]
@@ -17,7 +18,14 @@ pub struct Wiped {
     pub ended_for: Option<Duration>,
 }
 
+/// How often something was answered in some way.
+pub type Tally = BTreeMap<(&'static str, &'static str), u64>;
+
 impl Store {
+    pub fn tally(&self) -> Tally {
+        self.inner().tally.clone()
+    }
+
     /// A failover to a copy that is up to `behind` older; says how many changes it took back.
     pub fn fail_over(&self, behind: Duration) -> usize {
         let mut inner = self.inner();
@@ -68,7 +76,15 @@ impl Store {
 }
 
 impl Inner {
-    pub(super) fn notes_epoch(&mut self, claim: &Claim, answer: Appended) {
+    pub(super) fn notes(&mut self, how: &'static str, claim: &Claim, answer: Appended) {
+        let answered = match answer {
+            Appended::Ok { .. } => "done",
+            Appended::Resend { .. } => "to be sent again",
+            Appended::Fenced => "fenced",
+            Appended::Ended(_) => "too late",
+            Appended::Gone => "gone",
+        };
+        *self.tally.entry((how, answered)).or_default() += 1;
         let newest = self.newest.get(&claim.turn).copied().unwrap_or_default();
         if matches!(answer, Appended::Ok { .. }) && claim.epoch < newest {
             self.given_back.insert(claim.turn);

@@ -3,101 +3,32 @@
 
 mod disaster;
 mod mutant;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use polylogue::turnlog::{Accepted, Appended, Claim, Idempotency, LogPage, NewTurn, Record, TakenOver};
 use polylogue::words::{
-    CancelReason, ConversationId, Event, EventBody, EventId, PersonaId, ReplicaId, ResetReason, TurnId,
-    TurnStatus,
+    CancelReason, ConversationId, Event, EventBody, EventId, ReplicaId, ResetReason, TurnId, TurnStatus,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use disaster::Wiped;
+pub use disaster::{Tally, Wiped};
 pub use mutant::Mutant;
+use state::{Kept, State, is_owner, status_after, unfinished};
 
 use super::trace::Trace;
 
 /// Changes that can be taken back; more than any failover of a run reaches.
 const REMEMBERED: usize = 512;
+
 /// The clock of Redis at the beginning of a run.
 const BEGAN_MS: u64 = 1_800_000_000_000;
 
 /// `turns.max_takeovers`.
 const MOST_TAKEOVERS: u32 = 3;
-
-/// A turn: its record, and its log as one entry per write.
-#[derive(Clone)]
-struct Kept {
-    record: Record,
-    ended: Option<Instant>,
-    entries: Vec<Vec<Arc<Event>>>,
-}
-
-impl Kept {
-    fn events(&self) -> impl Iterator<Item = &Arc<Event>> {
-        self.entries.iter().flatten()
-    }
-
-    /// Entries are found by their last event.
-    fn entries_after(&self, after: EventId) -> impl Iterator<Item = &Vec<Arc<Event>>> {
-        let begin = self.entries.partition_point(|entry| entry.last().unwrap().id <= after);
-        self.entries[begin..].iter()
-    }
-
-    fn page(&self, after: EventId, limit: usize) -> LogPage {
-        let events = self.entries_after(after).flatten().filter(|event| event.id > after);
-        LogPage { record: self.record.clone(), events: events.take(limit).cloned().collect() }
-    }
-
-    fn add(&mut self, batch: &[Arc<Event>]) {
-        let Some(last) = batch.last() else { return };
-        self.record.last = last.id;
-        self.entries.push(batch.to_vec());
-    }
-}
-
-/// Everything the log holds; cheap to copy.
-#[derive(Clone, Default)]
-struct State {
-    turns: BTreeMap<TurnId, Arc<Kept>>,
-    current: BTreeMap<ConversationId, TurnId>,
-    keys: BTreeMap<[u8; 32], (TurnId, [u8; 32])>,
-}
-
-impl State {
-    fn record(&self, turn: TurnId) -> Option<&Record> {
-        self.turns.get(&turn).map(|kept| &kept.record)
-    }
-
-    fn is_over(&self, turn: TurnId) -> bool {
-        self.record(turn).is_some_and(|record| record.status.is_terminal())
-    }
-
-    /// What led to another turn meanwhile keeps leading there.
-    fn take_in(&mut self, claim: &Claim, copy: &LogPage, cancel: Option<CancelReason>) {
-        let mut record = copy.record.clone();
-        record.owner = Some(claim.owner.clone());
-        record.cancel = cancel.or(record.cancel);
-        let newer = self.current.get(&record.conversation).is_some_and(|turn| *turn > claim.turn);
-        if !newer {
-            self.current.insert(record.conversation.clone(), claim.turn);
-        }
-        if let Some(key) = &record.idempotency {
-            self.keys.entry(key.key).or_insert((claim.turn, key.body));
-        }
-        let entries = copy.events.chunks(7).map(<[_]>::to_vec).collect();
-        let ended = record.status.is_terminal().then(Instant::now);
-        self.turns.insert(claim.turn, Arc::new(Kept { record, ended, entries }));
-    }
-
-    fn by_key(&self, key: &Idempotency) -> Option<Accepted> {
-        let (turn, body) = self.keys.get(&key.key).filter(|(turn, _)| self.turns.contains_key(turn))?;
-        Some(if *body == key.body { Accepted::Same(*turn) } else { Accepted::OtherBody })
-    }
-}
 
 #[derive(Default)]
 struct Inner {
@@ -110,6 +41,8 @@ struct Inner {
     newest: BTreeMap<TurnId, u64>,
     /// Turns that were written in an epoch older than one they had had before: a failover gave them back.
     given_back: BTreeSet<TurnId>,
+    /// How often each kind of write got each kind of answer.
+    tally: Tally,
     /// Events that were written and then forgotten.
     lost: BTreeSet<(TurnId, EventId)>,
 }
@@ -193,51 +126,18 @@ impl Store {
     }
 }
 
-fn is_owner(record: &Record, claim: &Claim) -> bool {
-    (record.owner.as_ref(), record.epoch) == (Some(&claim.owner), claim.epoch)
-}
-
-pub fn status_after(event: &Event) -> Option<TurnStatus> {
-    match event.body.name() {
-        "turn.completed" => Some(TurnStatus::Completed),
-        "turn.failed" => Some(TurnStatus::Failed),
-        "turn.cancelled" => Some(TurnStatus::Cancelled),
-        _ => None,
-    }
-}
-
-/// Who was chosen and has no durable end.
-fn unfinished(kept: &Kept) -> Vec<PersonaId> {
-    let mut open = Vec::new();
-    for event in kept.events() {
-        match &event.body {
-            EventBody::RoutingDecided { routing } => open.clone_from(&routing.personas),
-            EventBody::ReplyCompleted { persona, .. }
-            | EventBody::ReplyFailed { persona, .. }
-            | EventBody::ReplyCancelled { persona, .. } => open.retain(|other| other != persona),
-            EventBody::ReplyReset { persona, .. } if !open.contains(persona) => open.push(persona.clone()),
-            EventBody::TurnStarted { .. }
-            | EventBody::ReplyStarted { .. }
-            | EventBody::ReplyDelta { .. }
-            | EventBody::ReplyReset { .. }
-            | EventBody::TurnCompleted { .. }
-            | EventBody::TurnFailed { .. }
-            | EventBody::TurnCancelled { .. } => {}
-        }
-    }
-    open
-}
-
 /// What replicas ask of it.
 impl Store {
     pub fn accept(&self, new: &NewTurn) -> Accepted {
         let inner = self.inner();
-        if inner.state.record(new.turn).is_some_and(|record| is_owner(record, &new.claim())) {
-            return Accepted::Ok(new.claim());
+        if let Some(record) = inner.state.record(new.turn) {
+            // Late, it must not begin a turn once more that others have gone on with.
+            let is_ours = is_owner(record, &new.claim());
+            return if is_ours { Accepted::Ok(new.claim()) } else { Accepted::Same(new.turn) };
         }
         let known = new.idempotency.as_ref().and_then(|key| inner.state.by_key(key));
         let current = inner.state.current.get(&new.conversation).copied();
-        let busy = current.filter(|turn| inner.state.record(*turn).is_some() && !inner.state.is_over(*turn));
+        let busy = current.filter(|turn| inner.state.runs(*turn));
         drop(inner);
         if let Some(known) = known.or(busy.map(Accepted::Busy)) {
             return known;
@@ -273,7 +173,7 @@ impl Store {
         batch: &[Arc<Event>],
         answer: Appended,
     ) -> Appended {
-        self.inner().notes_epoch(claim, answer);
+        self.inner().notes(how, claim, answer);
         self.trace.note(|| {
             let names: Vec<_> =
                 batch.iter().map(|event| format!("{} {}", event.id, event.body.name())).collect();
@@ -316,7 +216,15 @@ impl Store {
     }
 
     pub fn release(&self, claim: &Claim, previous: EventId) -> Appended {
-        let answer = self.write(claim, previous, |kept| kept.record.owner = None);
+        let repeats = |record: &Record| {
+            record.owner.is_none() && record.epoch == claim.epoch && !record.status.is_terminal()
+        };
+        let is_free = self.inner().state.record(claim.turn).is_some_and(repeats);
+        let answer = if is_free {
+            Appended::Ok { cancel: None }
+        } else {
+            self.write(claim, previous, |kept| kept.record.owner = None)
+        };
         self.wrote("release", claim, previous, &[], answer)
     }
 
