@@ -9,6 +9,7 @@ mod reach;
 mod redis_fails;
 mod rolling;
 mod together;
+mod wandering;
 mod witness;
 
 use polylogue::simulator::Controls;
