@@ -1,6 +1,7 @@
 //! Three replicas of the real program on a real Redis are one service.
 
 mod clocks;
+mod crowds;
 mod dying;
 mod killed;
 mod paused;
