@@ -1,5 +1,6 @@
 //! Three replicas of the real program on a real Redis are one service.
 
+mod limits;
 mod reach;
 mod redis_fails;
 mod together;
@@ -12,7 +13,6 @@ use crate::support::replicas::Replicas;
 /// Three replicas on one Redis, and their model.
 struct Service {
     replicas: Replicas,
-    #[expect(dead_code, reason = "it ends when it is dropped")]
     redis: RedisServer,
     model: Controls,
 }
