@@ -14,8 +14,8 @@ use crate::telemetry::metrics::{LeaseKind, Metrics, RedisOperation};
 use crate::words::{ConnectionId, Principal};
 
 static ADMIT: Script = Script::new(RedisOperation::Admit, include_str!("admit.lua"));
-static RENEW: Script = Script::new(RedisOperation::Renew, include_str!("renew.lua"));
-static RELEASE: Script = Script::new(RedisOperation::Release, include_str!("release.lua"));
+static RENEW: Script = Script::new(RedisOperation::Admit, include_str!("renew.lua"));
+static RELEASE: Script = Script::new(RedisOperation::Finish, include_str!("release.lua"));
 static HELD: Script = Script::new(RedisOperation::Admit, include_str!("held.lua"));
 
 /// How much longer keys live than what is in them: they outlive every place, and are gone soon after the last.

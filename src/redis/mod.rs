@@ -183,8 +183,7 @@ impl Shared {
         let outcome = match &result {
             Ok(_) => RedisOutcome::Ok,
             Err(RedisError::Slow(_)) => RedisOutcome::Slow,
-            Err(error) if error.is_fault() => RedisOutcome::Fault,
-            Err(_) => RedisOutcome::Refused,
+            Err(_) => RedisOutcome::Failed,
         };
         self.metrics.redis.commands.observe(&(call.operation(), outcome), began.elapsed());
         if outcome == RedisOutcome::Slow {

@@ -202,7 +202,7 @@ impl LiveTurns {
     /// Reads a turn's events after `after` (from its first one if absent); `None` if that was the terminal one.
     pub async fn open(&self, turn: TurnId, after: Option<EventId>) -> Result<Option<Reader>, ReadError> {
         let (position, log) = (after.unwrap_or(EventId::START), Arc::clone(&self.log));
-        match self.running_here(turn) {
+        match self.running_here(turn).filter(|live| position.epoch <= live.claim().epoch) {
             Some(live) => Reader::of_live(live, position, log),
             None => Reader::of_log(turn, position, log).await,
         }

@@ -14,6 +14,7 @@ mod edge;
 mod flow;
 mod limits;
 mod memory;
+mod model;
 mod process;
 mod readme;
 mod resume;

@@ -145,15 +145,14 @@ label! {
 label! {
     /// What Redis is asked to do.
     RedisOperation {
-        Reserve = "reserve", Accept = "accept", Append = "append", Finish = "finish", Release = "release",
-        TakeOver = "take_over", Restore = "restore", Read = "read", Follow = "follow", Cancel = "cancel",
-        Index = "index", Merge = "merge", History = "history", Clear = "clear", Beat = "beat", Admit = "admit",
-        Renew = "renew", Decide = "decide",
+        Accept = "accept", Append = "append", Finish = "finish", TakeOver = "take_over", Restore = "restore",
+        Read = "read", Follow = "follow", Cancel = "cancel", Index = "index", Merge = "merge", History = "history",
+        Clear = "clear", Beat = "beat", Admit = "admit", Decide = "decide",
     }
 }
 label! {
-    /// What became of a command: answered, too slow, not possible now, or refused as wrong.
-    RedisOutcome { Ok = "ok", Slow = "slow", Fault = "fault", Refused = "refused" }
+    /// What became of a command: answered, too slow, or not carried out.
+    RedisOutcome { Ok = "ok", Slow = "slow", Failed = "failed" }
 }
 label! {
     /// Whether a connection can be used.

@@ -1,9 +1,16 @@
 //! Three replicas of the real program on a real Redis are one service.
 
+mod clocks;
+mod dying;
+mod killed;
 mod limits;
+mod paused;
+mod racing;
 mod reach;
 mod redis_fails;
+mod rolling;
 mod together;
+mod witness;
 
 use polylogue::simulator::Controls;
 

@@ -20,7 +20,7 @@ pub use plan::Plan;
 use polylogue::simulator::Simulator;
 pub use replica::Replica;
 pub use tale::{Tale, faults};
-pub use wanderer::Wanderer;
+pub use wanderer::{Wanderer, event_of};
 
 /// The replicas of one service.
 pub struct Replicas(Vec<Replica>);

@@ -107,7 +107,7 @@ impl Visit<'_> {
                 return Err(frame["error"]["code"].as_str().unwrap_or_default().to_owned());
             }
             if frame.as_object_mut().unwrap().remove("ref").is_some() {
-                self.tale.seen.push(event(frame));
+                self.tale.seen.push(event_of(frame));
                 stay -= 1;
             }
         }
@@ -120,7 +120,7 @@ fn said(error: impl Display) -> String {
 }
 
 /// What a socket says of an event is what a stream says of it.
-fn event(data: Value) -> SseEvent {
+pub fn event_of(data: Value) -> SseEvent {
     let [id, name] = ["id", "type"].map(|member| data[member].as_str().unwrap().to_owned());
     SseEvent { id, name, data }
 }
