@@ -4,6 +4,7 @@ mod clocks;
 mod crowds;
 mod dying;
 mod killed;
+mod limits;
 mod paused;
 mod racing;
 mod reach;
@@ -21,7 +22,6 @@ use crate::support::replicas::Replicas;
 /// Three replicas on one Redis, and their model.
 struct Service {
     replicas: Replicas,
-    #[expect(dead_code, reason = "it ends when it is dropped")]
     redis: RedisServer,
     model: Controls,
 }
