@@ -93,19 +93,22 @@ impl Chat {
     }
 
     async fn take_over_from(&self, presence: &dyn Presence, fleet: Fleet) {
+        let until = Instant::now() + *self.settings.beat;
         for dead in &fleet.dead {
-            let left = self.adopt_all(Some(dead), Takeover::Died).await;
+            let left = self.adopt_all(Some(dead), Takeover::Died, until).await;
             if left == Some(0)
                 && let Err(error) = presence.bury(dead).await
             {
                 warn!(error = %Chain(&error), "a dead replica could not be forgotten");
             }
         }
-        self.adopt_all(None, Takeover::HandedOver).await;
+        self.adopt_all(None, Takeover::HandedOver, until).await;
     }
 
-    /// Goes on with what `owner` has left behind, as far as there is room; how much that was, if it could be listed.
-    async fn adopt_all(&self, owner: Option<&ReplicaId>, reason: Takeover) -> Option<usize> {
+    /// Goes on with what `owner` has left behind, as far as there is room and time: who takes over and gives no sign of life
+    /// meanwhile is taken for dead, too, so the rest waits for the next look around. How much that was, if it could be
+    /// listed.
+    async fn adopt_all(&self, owner: Option<&ReplicaId>, reason: Takeover, until: Instant) -> Option<usize> {
         let turns = match self.log.owned(owner).await {
             Ok(turns) => turns,
             Err(error) => {
@@ -114,6 +117,9 @@ impl Chat {
             }
         };
         for (turn, epoch) in &turns {
+            if Instant::now() >= until {
+                break;
+            }
             self.adopt(*turn, *epoch, reason).await;
         }
         Some(turns.len())

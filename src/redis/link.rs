@@ -61,6 +61,12 @@ struct Broken {
     news: Notify,
 }
 
+impl Broken {
+    fn has(&self, number: u64) -> bool {
+        self.number.load(Ordering::Relaxed) >= number
+    }
+}
+
 impl Link {
     /// Starts to connect.
     pub(super) fn start(
@@ -91,17 +97,19 @@ impl Link {
     }
 
     pub(super) fn is_up(&self) -> bool {
-        matches!(*self.state.borrow(), State::Up(..))
+        matches!(&*self.state.borrow(), State::Up(_, number) if !self.broken.has(*number))
     }
 
-    /// Sends a command; waits only for a connection that is being made for the first time, or again right now.
-    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        let (mut wire, number) = self.wire().await?;
+    /// Sends a command; waits only for a connection that is being made for the first time, or again right now. Tells also
+    /// whether this found the connection broken, as the first to do so.
+    pub(super) async fn send(&self, command: &Cmd) -> (Result<Value, RedisError>, bool) {
+        let (mut wire, number) = match self.wire().await {
+            Ok(wire) => wire,
+            Err(error) => return (Err(error), false),
+        };
         let result = wire.send(command).await;
-        if result.as_ref().is_err_and(RedisError::is_of_connection) && matches!(wire, Wire::Single(_)) {
-            self.breaks(number);
-        }
-        result
+        let breaks = result.as_ref().is_err_and(RedisError::is_of_connection);
+        (result, breaks && matches!(wire, Wire::Single(_)) && self.breaks(number))
     }
 
     /// Nobody answers: another connection may do better. A Cluster's connections look after themselves.
@@ -110,17 +118,27 @@ impl Link {
             State::Up(Wire::Single(_), number) => Some(*number),
             State::Up(Wire::Cluster(_), _) | State::Connecting | State::Down(_) => None,
         };
-        single.into_iter().for_each(|number| self.breaks(number));
+        if let Some(number) = single {
+            let _ = self.breaks(number);
+        }
     }
 
-    fn breaks(&self, number: u64) {
-        self.broken.number.fetch_max(number, Ordering::Relaxed);
+    /// Somebody found it broken; whether he is the first.
+    fn breaks(&self, number: u64) -> bool {
+        let known = self.broken.number.fetch_max(number, Ordering::Relaxed);
         self.broken.news.notify_one();
+        known < number
     }
 
     async fn wire(&self) -> Result<(Wire, u64), RedisError> {
         let mut state = self.state.clone();
-        let known = state.wait_for(|state| !matches!(state, State::Connecting)).await;
+        let is_known = |state: &State| match state {
+            State::Connecting => false,
+            // Its keeper is about to make another.
+            State::Up(_, number) => !self.broken.has(*number),
+            State::Down(_) => true,
+        };
+        let known = state.wait_for(is_known).await;
         match known.as_deref() {
             Ok(State::Up(wire, number)) => Ok((wire.clone(), *number)),
             Ok(State::Down(reason)) => Err(unreachable(reason)),
@@ -183,7 +201,7 @@ impl Keeper {
     }
 
     async fn until_broken(&self, number: u64) {
-        while self.broken.number.load(Ordering::Relaxed) < number {
+        while !self.broken.has(number) {
             self.broken.news.notified().await;
         }
     }

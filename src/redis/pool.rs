@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ::redis::Value;
+use ::redis::{Cmd, Value};
 
 use super::call::Call;
 use super::error::RedisError;
@@ -35,14 +35,22 @@ impl Pool {
 
     /// Sends the call, and once more where that can do no harm and may help.
     pub(super) async fn send(&self, call: &Call) -> Result<Value, RedisError> {
-        let first = self.link().send(&call.short()).await;
+        let first = self.send_once(&call.short()).await;
         match first {
-            Err(error) if error.is_unknown_script() => self.link().send(&call.whole()).await,
-            Err(error) if error.is_of_connection() && !call.is_once() => {
-                self.link().send(&call.whole()).await
-            }
+            Err(error) if error.is_unknown_script() => self.send_once(&call.whole()).await,
+            Err(error) if error.is_of_connection() && !call.is_once() => self.send_once(&call.whole()).await,
             answer => answer,
         }
+    }
+
+    /// What breaks one connection has often broken all, which only using them would tell; so the next call waits for a fresh
+    /// one instead.
+    async fn send_once(&self, command: &Cmd) -> Result<Value, RedisError> {
+        let (answer, broke) = self.link().send(command).await;
+        if broke {
+            self.suspect();
+        }
+        answer
     }
 
     /// Calls go unanswered; all connections lead to the same Redis.

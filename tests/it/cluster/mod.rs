@@ -1,14 +1,17 @@
 //! Three replicas of the real program on a real Redis are one service.
 
 mod clocks;
+mod crowds;
 mod dying;
 mod killed;
+mod limits;
 mod paused;
 mod racing;
 mod reach;
 mod redis_fails;
 mod rolling;
 mod together;
+mod wandering;
 mod witness;
 
 use polylogue::simulator::Controls;
@@ -19,7 +22,6 @@ use crate::support::replicas::Replicas;
 /// Three replicas on one Redis, and their model.
 struct Service {
     replicas: Replicas,
-    #[expect(dead_code, reason = "it ends when it is dropped")]
     redis: RedisServer,
     model: Controls,
 }

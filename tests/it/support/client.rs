@@ -12,7 +12,8 @@ pub struct Client {
 impl Client {
     /// Calls the service that listens at this address.
     pub fn of(address: &str) -> Self {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        // Nobody here speaks TLS, and reading the authorities of the machine takes longer than most requests.
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         Self { client, base: format!("http://{address}") }
     }
 

@@ -12,7 +12,7 @@ async fn goes_on_without(redis: &RedisServer, is_long: bool, tokens: u32) -> Sta
     stage.tell().await;
     redis.kill_9();
     stage.is_degraded().await;
-    stage.owners_go_on().await;
+    stage.owners_go_on(0..3).await;
     stage.elsewhere_nobody_can_tell().await;
     stage.tell_alone().await;
     if is_long {
@@ -28,7 +28,7 @@ async fn all_is_found_again(redis: &RedisServer, stage: &Stage) {
     assert_eq!(redis.keys("*:turn:*").await.len(), stage.told().len());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_moment_without_redis_is_noticed_by_nobody() {
     let redis = RedisServer::builder().durable().start().await;
     let stage = goes_on_without(&redis, false, 120).await;
@@ -36,7 +36,7 @@ async fn a_moment_without_redis_is_noticed_by_nobody() {
     all_is_found_again(&redis, &stage).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_takes_the_turns_of_the_living_after_a_long_time_without_redis() {
     let redis = RedisServer::builder().durable().start().await;
     let stage = goes_on_without(&redis, true, 220).await;
@@ -44,7 +44,7 @@ async fn nobody_takes_the_turns_of_the_living_after_a_long_time_without_redis() 
     all_is_found_again(&redis, &stage).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_comes_back_with_nothing_is_given_everything() {
     let redis = RedisServer::start().await;
     let stage = goes_on_without(&redis, false, 120).await;
@@ -53,7 +53,7 @@ async fn a_redis_that_comes_back_with_nothing_is_given_everything() {
     stage.has_logged("redis_data_lost", 3).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_comes_back_late_and_with_nothing_is_given_everything() {
     let redis = RedisServer::start().await;
     let stage = goes_on_without(&redis, true, 220).await;
@@ -64,7 +64,7 @@ async fn a_redis_that_comes_back_late_and_with_nothing_is_given_everything() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_leads_to_its_turn_also_when_that_has_ended_before_redis_went_away() {
     let redis = RedisServer::builder().durable().start().await;
     let url = redis.url();

@@ -1,4 +1,5 @@
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -33,22 +34,31 @@ impl Told {
     pub fn on_owner(&self) -> &Reader {
         &self.readers[0]
     }
+
+    pub fn conversation(&self) -> &str {
+        self.body["conversation_id"].as_str().unwrap()
+    }
 }
 
 impl Stage {
     /// Starts three replicas that reach Redis by these ways, and a model whose answers have so many tokens, one each 20 ms.
     pub async fn of(urls: [&str; 3], tokens: u32, settings: &[&str]) -> Self {
         let (simulator, model) = model().await;
-        model.change(|settings| {
-            (settings.tokens, settings.token_gap_ms) = (NonZeroU32::new(tokens).unwrap(), 20);
-        });
-        let plan = Plan::on(&simulator).set("redis.limit_timeout=250ms");
+        model.change(|settings| settings.token_gap_ms = 20);
+        // A busy machine is no slow Redis.
+        let plan = Plan::on(&simulator).set("redis.timeout=1s").set("redis.limit_timeout=1s");
         let plan = settings.iter().copied().fold(plan, Plan::set);
         let replicas = Replicas::of(urls.map(|url| plan.clone().redis(url)).into()).await;
         let watch = Watch::over(&replicas);
         let stage = Self { replicas, model, watch, told: Vec::new() };
+        stage.speak(tokens);
         stage.is_well().await;
         stage
+    }
+
+    /// From now on the model answers with so many tokens.
+    pub fn speak(&self, tokens: u32) {
+        self.model.change(|settings| settings.tokens = NonZeroU32::new(tokens).unwrap());
     }
 
     /// Has each replica begin a turn, followed there and on the next one; they have begun to speak when this returns.
@@ -111,8 +121,8 @@ impl Stage {
     }
 
     /// Waits until those who listen where a turn is told have heard more of it.
-    pub async fn owners_go_on(&self) {
-        join_all(self.told.iter().map(|told| told.on_owner().sees_more(5))).await;
+    pub async fn owners_go_on(&self, told: Range<usize>) {
+        join_all(self.told[told].iter().map(|told| told.on_owner().sees_more(5))).await;
     }
 
     /// Waits until every replica says that it works without Redis.
@@ -153,7 +163,12 @@ impl Stage {
 
     /// Waits until everybody has heard the end of everything.
     pub async fn all_have_ended(&self) {
-        join_all(self.told.iter().flat_map(|told| &told.readers).map(Reader::has_ended)).await;
+        self.have_ended(0..self.told.len()).await;
+    }
+
+    /// Waits until everybody has heard the end of these.
+    pub async fn have_ended(&self, told: Range<usize>) {
+        join_all(self.told[told].iter().flat_map(|told| &told.readers).map(Reader::has_ended)).await;
     }
 
     /// How many turns were taken from the dead.
@@ -188,10 +203,18 @@ impl Stage {
         self.watch.must_be_content();
     }
 
+    /// Waits until every replica answers a question for this conversation's messages like this.
+    pub async fn is_told_everywhere(&self, told: &Told, status: u16) {
+        let path = format!("/api/v1/conversations/{}/messages", told.conversation());
+        for replica in self.living() {
+            let is = async || replica.client.get(&path).await.status == status;
+            eventually(&format!("{status} for {} at {}", told.conversation(), replica.address()), is).await;
+        }
+    }
+
     /// The conversation has the question and the answer, once, wherever one asks.
     async fn is_remembered(&self, told: &Told, turn: &Value) {
-        let path =
-            format!("/api/v1/conversations/{}/messages", told.body["conversation_id"].as_str().unwrap());
+        let path = format!("/api/v1/conversations/{}/messages", told.conversation());
         let expected = [&told.body["message"], &turn["replies"][0]["content"]];
         for replica in self.living() {
             let messages = replica.client.get(&path).await.body;

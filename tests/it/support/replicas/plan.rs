@@ -14,11 +14,12 @@ pub struct Plan {
     environment: Vec<(&'static str, String)>,
 }
 
-/// No limit is in a test's way, and the dead are noticed soon.
-const SETTINGS: [&str; 6] = [
+/// No limit is in a test's way, a model may be silent for as long as a test wants, and the dead are noticed soon.
+const SETTINGS: [&str; 7] = [
     "limits.policies.default.quota=1000000",
     "limits.policies.resume.quota=1000000",
     "websocket.max_per_client=1000",
+    "llm.token_gap_timeout=100s",
     "server.close_spread=10ms",
     "turns.beat=200ms",
     "turns.lease=2s",

@@ -47,11 +47,12 @@ pub fn faults(seen: &[SseEvent], log: &[SseEvent]) -> Vec<String> {
         faults.extend(out_of_order(events).map(|fault| format!("{who}: {fault}")));
         faults.extend(ends_wrongly(events).map(|fault| format!("{who}: {fault}")));
     }
-    for event in log.iter().filter(|event| !seen.contains(event)) {
+    let (in_log, was_seen) = (by_id(log), by_id(seen));
+    for event in log.iter().filter(|event| was_seen.get(event.id.as_str()) != Some(event)) {
         faults.push(format!("the client did not see {} ({}) as it is", event.id, event.name));
     }
     let last_epoch = log.last().and_then(position).unwrap_or_default().0;
-    for event in seen.iter().filter(|event| !log.contains(event)) {
+    for event in seen.iter().filter(|event| in_log.get(event.id.as_str()) != Some(event)) {
         let was_replaced = position(event).is_some_and(|(epoch, _)| epoch < last_epoch);
         if !was_replaced || !matches!(event.name.as_str(), "reply.started" | "reply.delta") {
             faults.push(format!("the log does not have {} ({})", event.id, event.name));
@@ -61,6 +62,11 @@ pub fn faults(seen: &[SseEvent], log: &[SseEvent]) -> Vec<String> {
         faults.push("after applying resets they differ".into());
     }
     faults
+}
+
+/// Which event has an id; that none has it twice is seen by their order.
+fn by_id(events: &[SseEvent]) -> BTreeMap<&str, &SseEvent> {
+    events.iter().map(|event| (event.id.as_str(), event)).collect()
 }
 
 fn position(event: &SseEvent) -> Option<(u64, u64)> {
