@@ -66,10 +66,11 @@ impl Chat {
         loop {
             tokio::select! {
                 _ = beat.tick() => self.look_around(presence.as_ref(), &size, &mut lookout).await,
-                // Not before its turns have ended: if it dies while they finish, others must notice.
-                () = self.idle(), if closing.is_cancelled() => break,
+                // Not before its turns are written: until then others must notice if it dies.
+                () = self.live.written(), if closing.is_cancelled() => break,
                 () = closing.cancelled(), if !closing.is_cancelled() => {}
-                () = self.shutdown.hard().cancelled() => break,
+                // Whatever is not written by now is found by those who miss this replica.
+                () = self.shutdown.hard().cancelled() => return,
             }
         }
         if let Err(error) = presence.leave().await {

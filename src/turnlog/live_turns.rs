@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +41,8 @@ pub struct LiveTurns {
     turns: Mutex<HashMap<TurnId, Arc<Live>>>,
     places: Arc<Semaphore>,
     unconfirmed: Arc<Semaphore>,
+    /// Tells when a turn is no longer owned here.
+    left: Notify,
     /// Turns that ended here of late, while the log may lose what it confirmed.
     recent: Mutex<VecDeque<(Instant, Arc<Live>)>>,
 }
@@ -57,7 +59,17 @@ impl LiveTurns {
         let turns = Mutex::default();
         let (places, unconfirmed) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(most)));
         let (doubts, recent) = (log.doubts(), Mutex::default());
-        let live = Arc::new(Self { log, settings, metrics, shutdown, turns, places, unconfirmed, recent });
+        let live = Arc::new(Self {
+            log,
+            settings,
+            metrics,
+            shutdown,
+            turns,
+            places,
+            unconfirmed,
+            left: Notify::new(),
+            recent,
+        });
         doubts.into_iter().for_each(|doubts| live.shutdown.spawn(Arc::clone(&live).doubt(doubts)));
         live
     }
@@ -87,6 +99,19 @@ impl LiveTurns {
         let all = u32::try_from(self.settings.max_concurrent.get()).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         drop(self.places.acquire_many(all).await);
+    }
+
+    /// Waits until the log has the end of every turn, or somebody else has the turn. A place is free before that: whoever
+    /// waits for an end does not wait for a log that cannot be reached.
+    pub async fn written(&self) {
+        loop {
+            let mut left = std::pin::pin!(self.left.notified());
+            left.as_mut().enable();
+            if self.turns().is_empty() {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Begins to run a turn that this replica owns: `page` is all the durable log has of it (after [`TurnLog::accept`]:
@@ -240,6 +265,7 @@ impl LiveTurns {
             turns.remove(&live.turn());
         }
         drop(turns);
+        self.left.notify_waiters();
         if live.loss().is_none() && self.log.doubts().is_some() {
             self.remember(live);
         }

@@ -88,8 +88,9 @@ fn resets(kept: &Kept, epoch: u64) -> Vec<Arc<Event>> {
 impl TurnLog for LocalTurnLog {
     async fn accept(&self, turn: NewTurn) -> Result<Accepted, LogUnavailable> {
         let mut shelf = self.shelf();
-        if shelf.turn(turn.turn).is_some_and(|kept| is_owner(&kept.record, &turn.claim())) {
-            return Ok(Accepted::Ok(turn.claim()));
+        if let Some(Kept { record, .. }) = shelf.turn(turn.turn) {
+            let is_ours = is_owner(record, &turn.claim()) && !record.status.is_terminal();
+            return Ok(if is_ours { Accepted::Ok(turn.claim()) } else { Accepted::Same(turn.turn) });
         }
         if let Some(known) = turn.idempotency.as_ref().and_then(|key| shelf.by_key(key)) {
             return Ok(known);

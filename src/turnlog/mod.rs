@@ -223,7 +223,8 @@ impl LogUnavailable {
 #[async_trait]
 pub trait TurnLog: Send + Sync + 'static {
     /// Begins a turn: idempotency first, then the busy check, then it exists with its first event. The same turn of the
-    /// same owner once more (an answer got lost) is answered as before. An error that leaves doubt says that others may see
+    /// same owner once more (an answer got lost) is answered as before; once others have it, or it has ended, it is only
+    /// [`Accepted::Same`]: nothing begins twice. An error that leaves doubt says that others may see
     /// the turn already, as it was given.
     async fn accept(&self, turn: NewTurn) -> Result<Accepted, LogUnavailable>;
 

@@ -113,6 +113,7 @@ impl RedisTurnLog {
         let (answer, detail): (String, String) = self.redis.run(&call).await?;
         Ok(match answer.as_str() {
             "OK" => Some(Accepted::Ok(new.claim())),
+            "SAME" => Some(Accepted::Same(new.turn)),
             "BUSY" => Some(Accepted::Busy(detail.parse().map_err(|_| Unreadable("id"))?)),
             _ => None,
         })

@@ -20,6 +20,9 @@ const AT_ONCE: usize = 32;
 /// Turns without an owner that are looked at in one go: more than one replica takes at once.
 const ORPHANS: usize = 256;
 
+/// A turn's status, epoch and owner (empty: nobody); `None` if the turn is not known.
+type Looked = (TurnId, Option<(String, u64, String)>);
+
 /// The index, and what of it is this replica's.
 pub(super) struct Index {
     redis: Redis,
@@ -99,45 +102,50 @@ impl Index {
         }
         let members: Vec<String> =
             self.redis.run(&Call::command(RedisOperation::Index, "SMEMBERS", key)).await?;
-        self.running(members, owner.as_str()).await.map(|(running, _)| running)
+        let running = |(turn, state): Looked| {
+            let (status, epoch, of) = state?;
+            (status == "running" && (of == owner.as_str() || of.is_empty())).then_some((turn, epoch))
+        };
+        Ok(self.looks(members).await?.into_iter().filter_map(running).collect())
     }
 
-    /// Running turns that nobody owns.
+    /// Running turns that nobody owns, or whose owner is no replica any more: a failover may have taken back that it gave the
+    /// turn up, or that somebody else took it. An entry stays as long as its turn runs.
     pub(super) async fn orphans(&self) -> Result<Vec<(TurnId, u64)>, LogUnavailable> {
         let key = self.redis.keys().orphans();
         let call = Call::command(RedisOperation::Index, "SRANDMEMBER", key.clone()).arg(ORPHANS);
-        let members: Vec<String> = self.redis.run(&call).await?;
-        let (running, wrong) = self.running(members, "").await?;
-        for turn in wrong {
-            self.try_change("SREM", key.clone(), turn).await;
-        }
-        Ok(running)
-    }
-
-    /// Which of these run and have this owner, and which do not.
-    async fn running(
-        &self,
-        members: Vec<String>,
-        owner: &str,
-    ) -> Result<(Vec<(TurnId, u64)>, Vec<TurnId>), LogUnavailable> {
-        let looks: Vec<_> =
-            members.iter().filter_map(|member| member.parse().ok()).map(|turn| self.look(turn)).collect();
-        let looks: Vec<_> = stream::iter(looks).buffered(AT_ONCE).collect().await;
-        let (mut running, mut wrong) = (Vec::new(), Vec::new());
-        for look in looks {
-            match look? {
-                (turn, Some((status, epoch, of)))
-                    if status == "running" && (of == owner || of.is_empty()) =>
-                {
-                    running.push((turn, epoch))
+        let mut orphans = Vec::new();
+        for (turn, state) in self.looks(self.redis.run(&call).await?).await? {
+            match state {
+                Some((status, epoch, of)) if status == "running" => {
+                    if of.is_empty() || !self.is_replica(&of).await? {
+                        orphans.push((turn, epoch));
+                    }
                 }
-                (turn, _) => wrong.push(turn),
+                Some(_) | None => self.try_change("SREM", key.clone(), turn).await,
             }
         }
-        Ok((running, wrong))
+        Ok(orphans)
     }
 
-    async fn look(&self, turn: TurnId) -> Result<(TurnId, Option<(String, u64, String)>), LogUnavailable> {
+    /// Whoever we lost the turn to may be lost, too: somebody has to look.
+    pub(super) async fn lost(&self, claim: &Claim) {
+        self.try_change("SADD", self.redis.keys().orphans(), claim.turn).await;
+        self.remove(claim.turn, &claim.owner).await;
+    }
+
+    async fn is_replica(&self, name: &str) -> Result<bool, LogUnavailable> {
+        let call = Call::command(RedisOperation::Index, "HEXISTS", self.redis.keys().replicas()).arg(name);
+        Ok(self.redis.run(&call).await?)
+    }
+
+    async fn looks(&self, members: Vec<String>) -> Result<Vec<Looked>, LogUnavailable> {
+        let looks: Vec<_> =
+            members.iter().filter_map(|member| member.parse().ok()).map(|turn| self.look(turn)).collect();
+        stream::iter(looks).buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().collect()
+    }
+
+    async fn look(&self, turn: TurnId) -> Result<Looked, LogUnavailable> {
         let call = Call::command(RedisOperation::Index, "HMGET", self.redis.keys().turn(turn))
             .arg(&["status", "epoch", "owner"]);
         let (status, epoch, owner): (Option<String>, Option<u64>, Option<String>) =

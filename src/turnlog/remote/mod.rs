@@ -102,8 +102,10 @@ impl RedisTurnLog {
             .arg(claim.turn.to_string());
         let (answer, detail): (String, String) = self.redis.run(&call).await?;
         let answer = appended(&answer, &detail)?;
-        if matches!(answer, Appended::Fenced | Appended::Ended(_)) {
-            self.index.remove(claim.turn, &claim.owner).await;
+        match answer {
+            Appended::Fenced => self.index.lost(claim).await,
+            Appended::Ended(_) => self.index.remove(claim.turn, &claim.owner).await,
+            Appended::Ok { .. } | Appended::Resend { .. } | Appended::Gone => {}
         }
         Ok(answer)
     }

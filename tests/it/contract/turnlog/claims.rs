@@ -74,6 +74,22 @@ pub async fn an_accept_whose_answer_was_lost_may_be_repeated(log: Log) {
     assert_eq!(whole(log.as_ref(), turn.turn).await.events.len(), 1);
 }
 
+pub async fn an_accept_that_arrives_late_begins_nothing_again(log: Log) {
+    let (ended_turn, taken) = (new_turn("c", "a"), new_turn("d", "a"));
+    let claim = accept(log.as_ref(), &ended_turn).await;
+    log.finish(&claim, id(1, 1), &batch(&claim, 2, [ended()])).await.unwrap();
+    accept(log.as_ref(), &taken).await;
+    take_over(log.as_ref(), taken.turn, 1, "b").await;
+
+    for turn in [&ended_turn, &taken] {
+        let before = whole(log.as_ref(), turn.turn).await;
+        assert_eq!(log.accept(turn.clone()).await.unwrap(), Accepted::Same(turn.turn));
+        let after = whole(log.as_ref(), turn.turn).await;
+        assert_eq!(after.events, before.events);
+        assert_eq!((after.record.status, after.record.owner), (before.record.status, before.record.owner));
+    }
+}
+
 pub async fn a_write_that_does_not_follow_is_told_where_to_go_on(log: Log) {
     let turn = new_turn("c", "a");
     let claim = accept(log.as_ref(), &turn).await;

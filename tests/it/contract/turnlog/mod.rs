@@ -3,6 +3,7 @@
 mod claims;
 mod faults;
 mod flaky;
+mod index;
 mod owner;
 mod ownership;
 mod restoring;
@@ -24,6 +25,7 @@ macro_rules! every_claim {
             claims: the_same_key_finds_the_same_turn_and_refuses_another_body,
             claims: a_busy_conversation_takes_no_second_turn_until_the_first_has_ended,
             claims: an_accept_whose_answer_was_lost_may_be_repeated,
+            claims: an_accept_that_arrives_late_begins_nothing_again,
             claims: a_write_that_does_not_follow_is_told_where_to_go_on,
             claims: a_write_repeated_after_a_lost_answer_doubles_nothing,
             claims: a_finish_repeated_after_a_lost_answer_is_ok,

@@ -196,6 +196,24 @@ async fn a_replica_runs_no_more_turns_than_it_may() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_turn_whose_end_is_not_written_has_no_place_and_is_still_there() {
+    let flaky = FlakyLog::new([]);
+    let log: Arc<dyn TurnLog> = flaky.clone();
+    let a = Replica::new("a", &log);
+    let (live, _) = a.start("c").await;
+    flaky.is(Mood::Down);
+
+    assert_eq!(live.finish(ended()).await, Finished::Unconfirmed);
+    a.turns.idle().await;
+    let soon = Duration::from_secs(30);
+    assert!(timeout(soon, a.turns.written()).await.is_err(), "its replica must not say goodbye yet");
+
+    flaky.is(Mood::Well);
+    timeout(soon, a.turns.written()).await.unwrap();
+    assert_eq!(view(log.as_ref(), live.turn()).await.status, TurnStatus::Completed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_turn_notices_when_its_last_reader_leaves_by_itself() {
     let log = shared_log();
     let a = Replica::new("a", &log);
