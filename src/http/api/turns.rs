@@ -100,7 +100,7 @@ impl TurnsApi {
     /// Follow a turn
     ///
     /// Its events from the first, or exactly after the one that is named, from any replica. `reply.reset` means: forget
-    /// all of this reply. Ids of an older epoch never come again.
+    /// all of this reply. A second `routing.decided` means: forget all replies. Ids of an older epoch never come again.
     #[oai(path = "/turns/:turn_id/events", method = "get", operation_id = "streamTurnEvents")]
     async fn stream_turn_events(
         &self,

@@ -25,8 +25,8 @@ JSON as `data`; the schema is `TurnEvent`. After a broken connection go on at `s
 `Last-Event-ID` (an `EventSource` does so by itself): the stream resumes exactly behind it. ";
 
 /// What a client must do with a reset, printed wherever events are described (`state.md` §4).
-pub const CLIENT_RULE: &str =
-    "`reply.reset` means: forget all of this reply. Ids of an older epoch never come again.";
+pub const CLIENT_RULE: &str = "`reply.reset` means: forget all of this reply. A second `routing.decided` means: forget all replies. Ids of an older \
+epoch never come again.";
 
 const REST: &str = "\n\n**WebSocket.** The same turns and events over one socket, `/api/v1/chat/ws`, are described in \
 `asyncapi.yaml`, beside this document.\n\n\
