@@ -1,7 +1,7 @@
 //! The index of who owns which turn, where a failover took back what was written of the turn and not of the index: on a
 //! Cluster they are on different nodes.
 
-use polylogue::turnlog::{Appended, TurnLog};
+use polylogue::turnlog::Appended;
 
 use super::redis_log;
 use super::stage::*;
