@@ -186,6 +186,9 @@ impl LiveTurns {
             until: Instant::now() + left + *self.settings.retention,
             unconfirmed: Arc::clone(&self.unconfirmed),
             resent: false,
+            standstill: *self.settings.lease / 2,
+            began: Instant::now(),
+            doubted: false,
         };
         self.shutdown.spawn(Arc::clone(self).write(writer, Arc::clone(live)));
     }

@@ -37,6 +37,13 @@ pub(super) struct Writer {
     pub(super) unconfirmed: Arc<Semaphore>,
     /// The log has just asked for events again; doing so twice in a row is no progress.
     pub(super) resent: bool,
+    /// A write that took longer than this says that this replica stood still (half of `turns.lease`): another may own the
+    /// turn by now.
+    pub(super) standstill: Duration,
+    /// When the write in flight began.
+    pub(super) began: Instant,
+    /// The last write failed after a standstill, and what it failed of says nothing of the log.
+    pub(super) doubted: bool,
 }
 
 impl Writer {
@@ -47,6 +54,7 @@ impl Writer {
         let mut waits_in: Option<OwnedSemaphorePermit> = None;
         loop {
             let now = Instant::now();
+            self.began = now;
             let answered = match self.live.work() {
                 Work::Over => return,
                 _ if now >= self.until => return self.give_up(),
@@ -128,6 +136,7 @@ impl Writer {
     fn answered(&mut self, upto: usize, answer: Result<Appended, LogUnavailable>) -> bool {
         match answer {
             Ok(answer) => {
+                self.doubted = false;
                 self.metrics.turn_log.appends.inc(&(outcome(answer),));
                 self.log_fence(answer);
                 let resends = outcome(answer) == AppendOutcome::Resend;
@@ -136,8 +145,14 @@ impl Writer {
             }
             Err(error) => {
                 tracing::debug!(turn_id = %self.live.turn(), error = %error.0, "a write to the turn log failed");
-                self.live.unavailable();
-                false
+                // After a standstill the dead-line of the write has passed, whatever the log did. Readers are shown what is
+                // not written only when a second attempt fails as well.
+                let stood_still = !self.doubted && self.began.elapsed() > self.standstill;
+                self.doubted = stood_still;
+                if !stood_still {
+                    self.live.unavailable();
+                }
+                stood_still
             }
         }
     }

@@ -250,3 +250,42 @@ async fn a_turn_is_alone_only_when_nobody_came_for_a_while() {
 
     assert_eq!(began.elapsed().as_secs(), 8);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_stood_still_shows_nothing_unwritten_before_it_knows_whose_the_turn_is() {
+    let flaky = FlakyLog::new([]);
+    let log: Arc<dyn TurnLog> = flaky.clone();
+    let a = Replica::new("a", &log);
+    let (live, _) = a.start("c").await;
+    let mut reader = a.open(live.turn(), id(1, 1)).await;
+    flaky.is(Mood::Held);
+    live.push(completed("ada", "said by the old owner alone")).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    // The replica stands still, and another takes the turn over. The write that was in flight has run out of time since.
+    take_over(log.as_ref(), live.turn(), 1, "b").await;
+    tokio::time::advance(Duration::from_secs(15)).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(at_once(&mut reader), None);
+
+    flaky.is(Mood::Well);
+    assert_eq!(live.flush().await, Flushed::Lost(Loss::Fenced));
+    assert_eq!(at_once(&mut reader), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_written_is_shown_when_the_log_fails_again_after_a_standstill() {
+    let flaky = FlakyLog::new([]);
+    let log: Arc<dyn TurnLog> = flaky.clone();
+    let a = Replica::new("a", &log);
+    let (live, _) = a.start("c").await;
+    let mut reader = a.open(live.turn(), id(1, 1)).await;
+    flaky.is(Mood::Held);
+    live.push(completed("ada", "said")).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::advance(Duration::from_secs(15)).await;
+    flaky.is(Mood::Down);
+
+    let shown = timeout(Duration::from_secs(1), reader.next()).await.unwrap();
+    assert_eq!(shown.unwrap().unwrap().id, id(1, 2));
+}
