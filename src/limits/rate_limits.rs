@@ -137,6 +137,7 @@ fn identified_by(scope: Scope, subject: &Subject<'_>) -> IdentifiedBy {
         Scope::Ip => subject.identified_by,
         Scope::Principal => match subject.principal {
             Principal::Address(_) => subject.identified_by,
+            Principal::Key(_) | Principal::Subject(_) => IdentifiedBy::Principal,
         },
         Scope::Conversation | Scope::Global => IdentifiedBy::None,
     }

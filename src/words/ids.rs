@@ -88,6 +88,35 @@ name!(
     "must match ^[A-Za-z0-9-]{1,64}$"
 );
 
+/// What a caller is called: the name of an API key, or a token's subject (RFC 7519 §4.1.2). On one line, at most 255 bytes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallerName(Arc<str>);
+
+impl CallerName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CallerName {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        // Neither control characters nor line separators nor what changes the direction of a line in somebody's log.
+        let misleads =
+            |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let right = (1..=255).contains(&text.len()) && !text.contains(misleads);
+        right.then(|| Self(text.into())).ok_or(Invalid("must have 1 to 255 bytes and no control characters"))
+    }
+}
+
+impl fmt::Display for CallerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+text_serde!(CallerName);
+
 impl ConversationId {
     /// Makes an id nobody can guess.
     pub fn random() -> Self {

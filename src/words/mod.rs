@@ -12,7 +12,8 @@ mod turn;
 pub use event::{Event, EventBody};
 pub use failure::{ErrorCode, Failure};
 pub use ids::{
-    ConnectionId, ConversationId, EventId, MessageId, PersonaId, ReplicaId, RequestId, TurnId, new_ulid,
+    CallerName, ConnectionId, ConversationId, EventId, MessageId, PersonaId, ReplicaId, RequestId, TurnId,
+    new_ulid,
 };
 pub use message::{Message, Role, Timestamp};
 pub use principal::{ClientAddress, Principal};

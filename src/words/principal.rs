@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::Invalid;
+use super::{CallerName, Invalid};
 
 /// A caller's network address as limits and places see it: IPv6 callers are one per /64,
 /// because that is what a provider hands to one subscriber.
@@ -51,6 +51,10 @@ fn masked(address: Ipv6Addr, bits: u32) -> Ipv6Addr {
 pub enum Principal {
     /// Nobody said who they are: the client's address stands in.
     Address(ClientAddress),
+    /// The name of the API key that was shown.
+    Key(CallerName),
+    /// The `sub` of the token that was shown; tokens of one issuer only are taken, so it is unique.
+    Subject(CallerName),
 }
 
 impl Principal {
@@ -58,7 +62,13 @@ impl Principal {
     pub fn log_name(&self) -> String {
         match self {
             Self::Address(address) => address.cut(),
+            Self::Key(name) | Self::Subject(name) => name.to_string(),
         }
+    }
+
+    /// Whether somebody said who they are: only then can anything belong to them (an address is shared and changes).
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Self::Address(_))
     }
 }
 
@@ -67,6 +77,8 @@ impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => write!(f, "address:{address}"),
+            Self::Key(name) => write!(f, "key:{name}"),
+            Self::Subject(name) => write!(f, "subject:{name}"),
         }
     }
 }
@@ -75,10 +87,18 @@ impl FromStr for Principal {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let address =
-            text.strip_prefix("address:").map(|address| address.strip_suffix("/64").unwrap_or(address));
-        let address = address.and_then(|address| address.parse::<IpAddr>().ok());
-        address.map(|address| Self::Address(address.into())).ok_or(Invalid("must be the key of a principal"))
+        let invalid = Invalid("must be the key of a principal");
+        let (kind, name) = text.split_once(':').ok_or(invalid)?;
+        match kind {
+            "address" => {
+                let address =
+                    name.strip_suffix("/64").unwrap_or(name).parse::<IpAddr>().map_err(|_| invalid)?;
+                Ok(Self::Address(address.into()))
+            }
+            "key" => name.parse().map(Self::Key),
+            "subject" => name.parse().map(Self::Subject),
+            _ => Err(invalid),
+        }
     }
 }
 
@@ -108,5 +128,20 @@ mod tests {
             let principal = Principal::Address(address.parse::<IpAddr>().unwrap().into());
             assert_eq!(principal.to_string().parse::<Principal>().unwrap(), principal);
         }
+        for name in ["a", "key:a", "ada@example.org", "auth0|5f:x/64"] {
+            for principal in
+                [Principal::Key(name.parse().unwrap()), Principal::Subject(name.parse().unwrap())]
+            {
+                assert_eq!(principal.to_string().parse::<Principal>().unwrap(), principal);
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_fits_on_one_line() {
+        for name in ["", "two\nlines", "bell\u{7}", "\u{2028}", "\u{202e}backwards", &"x".repeat(256)] {
+            assert!(name.parse::<CallerName>().is_err(), "{name:?}");
+        }
+        assert!("Müller, 1".parse::<CallerName>().is_ok());
     }
 }
