@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Auth;
 use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_empty};
 
 /// Everything the operator may say, checked.
@@ -17,6 +18,7 @@ use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_em
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub server: Server,
+    pub auth: Auth,
     pub redis: Redis,
     pub memory: Memory,
     pub websocket: WebSocket,
