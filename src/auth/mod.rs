@@ -7,8 +7,6 @@ mod jwt;
 mod keys_file;
 mod rules;
 mod static_key;
-#[cfg(test)]
-mod tests;
 mod watch;
 
 use std::sync::Arc;
