@@ -1,5 +1,6 @@
 //! The command line: what it may say, and the commands that only print or ask.
 
+mod ask;
 mod healthcheck;
 mod keys;
 mod print;
@@ -70,6 +71,8 @@ enum Command {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Asks a running service one question and prints the turn: exit code 0 if it was completed, 1 if not.
+    Ask(Question),
     /// Runs the built-in stand-in for a model alone.
     SimulateLlm,
     /// Makes API keys.
@@ -100,6 +103,8 @@ pub enum Task {
     SimulateLlm(Box<Effective>),
     /// Ask the service at this URL whether it is alive.
     Healthcheck(String),
+    /// Ask a running service one question.
+    Ask(Question),
     /// Nothing: it was done at once.
     Done,
 }
@@ -133,6 +138,7 @@ impl Cli {
             }
             Command::Graph => print::text(&app::graph()?),
             Command::Keys(Keys::New(key)) => key.print(),
+            Command::Ask(question) => Ok(Task::Ask(question)),
             Command::Healthcheck { url: Some(url) } => Ok(Task::Healthcheck(url)),
             Command::Healthcheck { url: None } => {
                 healthcheck::own_url(&sources.load()?.config.server).map(Task::Healthcheck)
@@ -157,6 +163,7 @@ impl Cli {
     }
 }
 
+pub use ask::{Question, ask};
 pub use healthcheck::healthcheck;
 
 fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
