@@ -66,7 +66,7 @@
 {{- $listen := contains ":" .Values.listenAddress | ternary (printf "[%s]" .Values.listenAddress) .Values.listenAddress -}}
 {{- $chart := dict "server" (dict "listen" (printf "%s:8080" $listen) "management_listen" (printf "%s:9090" $listen)) -}}
 {{- if .Values.redisTrial.enabled -}}
-{{- $url := printf "redis://%s-redis.%s.svc:6379" (include "polylogue.fullname" .) (include "polylogue.namespace" .) -}}
+{{- $url := printf "redis://%s-redis:6379" (include "polylogue.fullname" .) -}}
 {{- $chart = mergeOverwrite $chart (dict "redis" (dict "url" $url)) -}}
 {{- end -}}
 {{- if .Values.personas -}}

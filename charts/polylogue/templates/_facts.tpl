@@ -32,7 +32,7 @@
 {{- if include "polylogue.isScaled" . -}}
 {{- int .Values.autoscaling.minReplicas -}}
 {{- else if kindIs "invalid" .Values.replicaCount -}}
-{{- include "polylogue.hasRedis" . | ternary 3 1 -}}
+{{- if include "polylogue.hasRedis" . -}}3{{- else -}}1{{- end -}}
 {{- else -}}
 {{- int .Values.replicaCount -}}
 {{- end -}}
