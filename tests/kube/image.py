@@ -2,7 +2,8 @@
 """Makes container images without a container engine: docker-archives that containerd imports.
 
     image.py polylogue OUT.tar NAME:TAG BINARY    what the Dockerfile's last stage says, on the libraries that the binary needs
-    image.py plain OUT.tar NAME:TAG BINARY...     programs of this machine with their libraries (Redis, a pause program)
+    image.py plain OUT.tar NAME:TAG BINARY [-- ARGUMENT...]
+                                                  a program of this machine (Redis, one that does nothing) with its libraries
 
 The base of the Dockerfile is distroless: C libraries, authorities, a user. The same is taken from this machine, so that what
 runs is the program as a user without a shell meets it.
@@ -104,15 +105,15 @@ def program(place, binary):
     return files | {pathlib.Path(place): (pathlib.Path(binary).read_bytes(), 0o755)}
 
 
-def main(kind, out, reference, *binaries):
+def main(kind, out, reference, binary, *arguments):
     files = {pathlib.Path("/etc/passwd"): (PASSWD, 0o644), AUTHORITIES: (AUTHORITIES.read_bytes(), 0o644)}
     if kind == "polylogue":
         config = dockerfile()
-        files |= program(config["Entrypoint"][0], binaries[0])
+        files |= program(config["Entrypoint"][0], binary)
     else:
-        config = {"User": "65532:65532", "Env": ["PATH=/usr/bin"], "Entrypoint": [f"/usr/bin/{pathlib.Path(binaries[0]).name}"]}
-        for binary in binaries:
-            files |= program(f"/usr/bin/{pathlib.Path(binary).name}", binary)
+        place = f"/usr/bin/{pathlib.Path(binary).name}"
+        config = {"User": "65532:65532", "Env": ["PATH=/usr/bin"], "Entrypoint": [place], "Cmd": list(arguments[1:])}
+        files |= program(place, binary)
     size = archive(out, reference, files, config)
     print(f"{reference}: {size / 1e6:.1f} MB")
 

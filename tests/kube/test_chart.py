@@ -4,10 +4,12 @@ import base64
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
+import render
 import yaml
 
 from support import (BINARY, CHART, HELMS, HERE, KUBERNETES, ROOT, VALUE_SETS, objects, run, template, value_set)
@@ -111,6 +113,20 @@ def test_kustomize_builds_what_kubernetes_knows(minor, folder, schemas):
     built = run("kubectl", "kustomize", ROOT / "k8s" / folder).stdout
     place = f"{schemas}/{minor}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
     run("kubeconform", "-strict", "-schema-location", place, input=built)
+
+
+@pytest.mark.parametrize("name", render.OVERLAYS)
+def test_an_overlay_is_what_the_chart_makes_of_its_values(name):
+    folder = ROOT / "k8s" / "overlays" / name
+    built = run("kubectl", "kustomize", folder).stdout
+    # Kustomize names generated ConfigMaps after their content.
+    built = re.sub(r"polylogue-settings-[a-z0-9]{10}", "polylogue-settings", built)
+    found = {(it["kind"], it["metadata"]["name"]): it for it in yaml.safe_load_all(built)}
+    for it in found.values():
+        it["metadata"].pop("namespace", None)
+    del found["Namespace", "polylogue-trial" if name == "trial" else "polylogue"]
+    found.pop(("ConfigMap", "polylogue-settings"), None)
+    assert found == render.rendered(folder)
 
 
 # What kube-score asks for and the chart does not give, each with its reason.
