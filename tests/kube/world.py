@@ -43,7 +43,8 @@ class World:
         self.cluster.start("dns", sys.executable, HERE / "dns.py", OUTSIDE, *names)
         self.cluster.start("redis", "redis-server", "--bind", OUTSIDE, "127.0.0.1", "--port", "6379", "--save", "", "--appendonly",
                            "no", "--requirepass", REDIS_PASSWORD, "--maxmemory-policy", "noeviction")
-        self.cluster.start("model", BINARY, "simulate-llm", "--listen", f"{OUTSIDE}:8000")
+        self.cluster.start("model", BINARY, "simulate-llm", "--listen", f"{OUTSIDE}:8000",
+                           "--set", "simulator.tokens=80")
         until("the model", lambda: "simulator_started" in self.cluster.log("model"))
 
     def namespace(self, name):
