@@ -20,7 +20,8 @@ BEGIN, END = "<!-- values -->\n", "<!-- /values -->\n"
 
 # Written by the chart: addresses, and files that are mounted from Secrets and ConfigMaps.
 OWNED = {"server.listen", "server.management_listen", "personas.file", "flags.file", "auth.keys_file", "auth.jwt.key_file",
-         "redis.ca_file", "redis.cert_file", "redis.key_file", "simulator.listen"}
+         "redis.ca_file", "redis.cert_file", "redis.key_file", "simulator.listen"} | {
+             f"server.{port}.{file}_file" for port in ("tls", "management_tls") for file in ("cert", "key", "client_ca")}
 # Never in a ConfigMap; `src/config/schema.rs` has the same list. `redis.url` may be without a password.
 SECRET = {"server.management_token", "redis.password", "redis.sentinel_password", "llm.api_key"}
 DURATION = r"^([0-9]+(ms|s|m|h|d) ?)+$"

@@ -194,3 +194,27 @@ def test_the_chart_brings_a_network_policy_that_lets_the_service_work():
     ports = [(port["port"], port["protocol"]) for rule in policy["egress"] for port in rule["ports"]]
     assert {(53, "UDP"), (53, "TCP"), (8000, "TCP"), (6379, "TCP"), (26379, "TCP")} == set(ports)
     assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == {"http", "management"}
+
+
+TLS = {"secrets__tls": {"existingSecret": "cert"}, "secrets__managementTls": {"existingSecret": "cert"}}
+
+
+def test_with_tls_everybody_who_asks_a_port_speaks_it():
+    found = objects(**TLS, podMonitor__enabled="true", tests__ca={"existingSecret": "cert"}, ingress__enabled="true",
+                    ingress__controller="nginx")
+    container = found["Deployment", "chat-polylogue"]["spec"]["template"]["spec"]["containers"][0]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["scheme"] == "HTTPS"
+    assert found["Service", "chat-polylogue"]["spec"]["ports"][0]["appProtocol"] == "https"
+    assert found["PodMonitor", "chat-polylogue"]["spec"]["podMetricsEndpoints"][0]["scheme"] == "https"
+    assert "--url=https://chat-polylogue.chat.svc:80" in found["Pod", "chat-polylogue-test-chat"]["spec"]["containers"][0]["args"]
+    annotations = found["Ingress", "chat-polylogue"]["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/backend-protocol"] == "HTTPS"
+    plain = objects(podMonitor__enabled="true")
+    assert "HTTPS" not in str(plain) and "https" not in str(plain["PodMonitor", "chat-polylogue"])
+
+
+def test_the_files_of_a_certificate_are_where_the_program_looks():
+    found = tomllib.loads(settings(**TLS))["server"]
+    assert found["tls"] == {"cert_file": "/etc/polylogue/secrets/tls/cert.pem", "key_file": "/etc/polylogue/secrets/tls/key.pem"}
+    assert found["management_tls"]["cert_file"] == "/etc/polylogue/secrets/management-tls/cert.pem"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import node
+import pki
 from cluster import Cluster, until
 from support import BINARY, HERE, run
 
@@ -53,8 +54,14 @@ class World:
         self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ci-secrets"}, "stringData": {
             "api-key": "sk-not-a-key", "redis-url": f"redis://:{REDIS_PASSWORD}@redis.example:6379/0",
             "redis-password": REDIS_PASSWORD, "token": "not-a-token-not-a-token-not-a-token",
-            "ca.crt": (self.cluster.pki / "ca.crt").read_text(), "keys.toml": self.entry, "caller-key": self.key}}, namespace=name)
+            "ca.crt": self.read("ca.crt"), "keys.toml": self.entry, "caller-key": self.key}}, namespace=name)
+        pki.issue(self.cluster.pki, name, "/CN=chat", f"subjectAltName=DNS:chat-polylogue.{name}.svc\nextendedKeyUsage=serverAuth\n")
+        self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "ci-tls"}, "stringData": {
+            "ca.crt": self.read("ca.crt"), "tls.crt": self.read(f"{name}.crt"), "tls.key": self.read(f"{name}.key")}}, namespace=name)
         return name
+
+    def read(self, file):
+        return (self.cluster.pki / file).read_text()
 
     def down(self):
         subprocess.run(["kubectl", "delete", "pods", "--all", "-A", "--grace-period=0", "--force", "--wait=false"],

@@ -42,13 +42,18 @@
 {{- $files = append $files (dict "setting" $setting "secret" $own "key" (kebabcase $name) "path" $path) -}}
 {{- end -}}
 {{- end -}}
-{{- with .Values.secrets.redisTls -}}
-{{- if .existingSecret -}}
-{{- range $part, $key := dict "ca" .caKey "cert" .certKey "key" .keyKey -}}
-{{- if $key -}}
-{{- $files = append $files (dict "setting" (printf "redis.%s_file" $part) "secret" $.Values.secrets.redisTls.existingSecret
-      "key" $key "path" (printf "redis-tls/%s.pem" $part)) -}}
-{{- end -}}
+{{- $groups := dict
+      "redisTls" (dict "ca" "redis.ca_file" "cert" "redis.cert_file" "key" "redis.key_file")
+      "tls" (dict "cert" "server.tls.cert_file" "key" "server.tls.key_file" "clientCa" "server.tls.client_ca_file")
+      "managementTls" (dict "cert" "server.management_tls.cert_file" "key" "server.management_tls.key_file"
+        "clientCa" "server.management_tls.client_ca_file") -}}
+{{- range $name, $parts := $groups -}}
+{{- $secret := index $.Values.secrets $name -}}
+{{- range $part, $setting := $parts -}}
+{{- $key := get $secret (printf "%sKey" $part) -}}
+{{- if and $secret.existingSecret $key -}}
+{{- $files = append $files (dict "setting" $setting "secret" $secret.existingSecret "key" $key
+      "path" (printf "%s/%s.pem" (kebabcase $name) (kebabcase $part))) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

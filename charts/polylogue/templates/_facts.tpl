@@ -50,6 +50,27 @@
 {{- if or $llm.base_url $llm.upstreams $key.existingSecret $key.value -}}true{{- end -}}
 {{- end -}}
 
+{{- define "polylogue.scheme" -}}
+{{- if .Values.secrets.tls.existingSecret -}}https{{- else -}}http{{- end -}}
+{{- end -}}
+
+{{- define "polylogue.managementScheme" -}}
+{{- if .Values.secrets.managementTls.existingSecret -}}https{{- else -}}http{{- end -}}
+{{- end -}}
+
+{{- /* A probe as given, in the scheme of its port: (dict "root" $ "probe" .Values.livenessProbe). The kubelet has no certificate
+to show: where the public port wants one, the management port says whether the pod is ready. */ -}}
+{{- define "polylogue.probe" -}}
+{{- $probe := deepCopy .probe -}}
+{{- $public := (.root.Values.config.server.tls | default dict).client_auth | default "none" -}}
+{{- with $probe.httpGet -}}
+{{- if and (eq (toString .port) "http") (eq $public "required") -}}{{- $_ := set . "port" "management" -}}{{- end -}}
+{{- $scheme := eq (toString .port) "http" | ternary (include "polylogue.scheme" $.root) (include "polylogue.managementScheme" $.root) -}}
+{{- if eq $scheme "https" -}}{{- $_ := set . "scheme" (.scheme | default "HTTPS") -}}{{- end -}}
+{{- end -}}
+{{- toYaml $probe -}}
+{{- end -}}
+
 {{- /* Included by the Deployment, so that nothing is rendered from values that contradict each other. */ -}}
 {{- define "polylogue.checks" -}}
 {{- $many := or (include "polylogue.isScaled" .) (gt (atoi (include "polylogue.replicas" .)) 1) -}}
@@ -78,6 +99,15 @@
 {{- if lt (int .) (atoi (include "polylogue.stopSeconds" $)) -}}
 {{- fail (printf "terminationGracePeriodSeconds (%d) is shorter than a stop may take: config.server.drain_delay (%s) + config.server.grace (%s) + 15 s = %s s. Leave it out, or lower those." (int .) $.Values.config.server.drain_delay $.Values.config.server.grace (include "polylogue.stopSeconds" $)) -}}
 {{- end -}}
+{{- end -}}
+{{- range $port, $secret := dict "tls" .Values.secrets.tls "management_tls" .Values.secrets.managementTls -}}
+{{- $auth := (get $.Values.config.server $port | default dict).client_auth | default "none" -}}
+{{- if and (ne $auth "none") (not (and $secret.existingSecret $secret.clientCaKey)) -}}
+{{- fail (printf "config.server.%s.client_auth is %s, and no authorities are named: set existingSecret and clientCaKey in secrets.%s." $port $auth (camelcase $port | untitle)) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq ((.Values.config.server.management_tls | default dict).client_auth | default "none") "required" -}}
+{{- fail "config.server.management_tls.client_auth is required, and the kubelet's probes show no certificate: take optional." -}}
 {{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.enabled needs httpRoute.parentRefs: the Gateway it belongs to." -}}
