@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Makes what the chart says of its values from `polylogue/values.yaml` and the program's `config/default.toml`:
 
-    charts/generate.py            writes polylogue/values.schema.json and the table of polylogue/README.md
+    charts/generate.py            writes polylogue/values.schema.json and the table of polylogue/README.md, and copies rules/ and
+                                  dashboards/ into the chart, because Helm reads no file outside of it
     charts/generate.py --check    fails if they are not what it would write
 """
 
@@ -155,14 +156,21 @@ def readme():
     return f"{before}{BEGIN}{table()}{END}{after}"
 
 
+def shipped():
+    """Files of the repository that the chart brings along, by their place in it: no tests of rules, no sources."""
+    files = [*(HERE.parent / "rules").glob("*.yaml"), *(HERE.parent / "dashboards").glob("*.json")]
+    return {f"{file.parent.name}/{file.name}": file.read_text() for file in sorted(files) if file.name != "tests.yaml"}
+
+
 def main():
-    stale = []
-    for name, wanted in (("values.schema.json", schema()), ("README.md", readme())):
-        file = CHART / name
-        if not file.exists() or file.read_text() != wanted:
-            stale.append(name)
-            if "--check" not in sys.argv:
-                file.write_text(wanted)
+    wanted = {"values.schema.json": schema(), "README.md": readme()} | shipped()
+    copies = {str(file.relative_to(CHART)) for folder in ("rules", "dashboards") for file in (CHART / folder).glob("*")}
+    stale = [name for name, text in wanted.items() if not (CHART / name).exists() or (CHART / name).read_text() != text]
+    stale += sorted(copies - wanted.keys())
+    if "--check" not in sys.argv:
+        for name in stale:
+            (CHART / name).parent.mkdir(exist_ok=True)
+            (CHART / name).write_text(wanted[name]) if name in wanted else (CHART / name).unlink()
     if stale and "--check" in sys.argv:
         sys.exit(f"{', '.join(stale)}: update with charts/generate.py")
 
