@@ -21,7 +21,7 @@ class Node:
             (self.place / folder).mkdir(parents=True)
 
     def up(self):
-        run("ip", "link", "add", self.name, "type", "dummy")
+        run("ip", "link", "add", self.name, "type", "bridge")
         run("ip", "address", "add", f"{self.address}/32", "dev", self.name)
         run("ip", "link", "set", self.name, "up")
         self.write_files()
