@@ -50,7 +50,9 @@ class Cluster:
         self.pki = self.place / "pki"
         pki.make(self.pki)
         os.environ["KUBECONFIG"] = str(self.pki / "admin.kubeconfig")
-        os.environ["HOME"] = str(self.place)
+        # Tools keep what they remember of this cluster with it.
+        for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR"):
+            os.environ[name] = str(self.place / name.lower())
 
     def start(self, name, *command, env=None):
         """Starts a part; its output is in the directory of logs."""
@@ -67,7 +69,7 @@ class Cluster:
         self.start("etcd", "etcd", "--data-dir", self.place / "etcd", "--unsafe-no-fsync", "--listen-client-urls", ETCD,
                    "--advertise-client-urls", ETCD, "--listen-peer-urls", "http://127.0.0.1:2380",
                    "--initial-advertise-peer-urls", "http://127.0.0.1:2380", "--initial-cluster", "default=http://127.0.0.1:2380")
-        self.start("apiserver", "kube-apiserver", "--etcd-servers", ETCD, "--bind-address", "127.0.0.1", "--secure-port", "6443",
+        self.start("apiserver", "kube-apiserver", "--etcd-servers", ETCD, "--bind-address", "127.0.0.1", "--secure-port", "6443", "--advertise-address", "10.99.0.1",
                    "--endpoint-reconciler-type", "none", "--service-cluster-ip-range", "10.96.0.0/16", "--allow-privileged=true",
                    "--tls-cert-file", keys / "api.crt", "--tls-private-key-file", keys / "api.key", "--client-ca-file", keys / "ca.crt",
                    "--kubelet-preferred-address-types", "InternalIP", "--kubelet-client-certificate", keys / "kubelet-client.crt",
