@@ -181,6 +181,8 @@ async def load(ledger, work, clients=4):
         await asyncio.sleep(1)
     finally:
         ledger.open = False
-    await asyncio.wait_for(asyncio.gather(*running), 180)
+    _, unended = await asyncio.wait(running, timeout=180)
+    assert not unended, f"{len(unended)} clients did not come to an end: {ledger.sum()}"
+    await asyncio.gather(*running)
     await check(ledger)
     return ledger
