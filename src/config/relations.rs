@@ -231,7 +231,7 @@ impl Relations<'_> {
         }
         let must = "must name at least one audience: a token meant for another service is not for this one";
         self.single(!jwt.audience.is_empty(), &key("audience"), must);
-        let must = "or auth.jwt.key_file must say where the keys are, and not both";
+        let must = "must say where the keys are, or auth.jwt.key_file must, and not both";
         self.single(jwt.jwks_url.is_some() != jwt.key_file.is_some(), &key("jwks_url"), must);
         self.single(!jwt.algorithms.is_empty(), &key("algorithms"), "must name at least one");
         let shared = jsonwebtoken::AlgorithmFamily::Hmac.algorithms();
