@@ -187,8 +187,8 @@ fn index(all: &[Persona]) -> Result<HashMap<String, usize>, (String, String)> {
 
 fn check(place: usize, persona: &Persona) -> Result<(), (String, String)> {
     let fault = |key: &str, reason: &str| Err((format!("personas[{place}].{key}"), reason.to_owned()));
-    if persona.name.trim().is_empty() || persona.name.len() > 100 {
-        return fault("name", "must have 1 to 100 characters");
+    if persona.name.trim().is_empty() || persona.name.len() > 100 || persona.name.contains(char::is_control) {
+        return fault("name", "must have 1 to 100 characters and no control characters");
     }
     if persona.description.trim().is_empty() || persona.description.len() > 1000 {
         return fault("description", "must have 1 to 1000 characters");

@@ -6,13 +6,17 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::telemetry::metrics::Transport;
-use crate::words::{ConversationId, Invalid, MessageId, PersonaId, Principal, RequestId, Role};
+use crate::words::{
+    AllowedPersonas, ConversationId, Invalid, MessageId, PersonaId, Principal, RequestId, Role,
+};
 
 /// Who asks, and through which door.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// Whose limits, places, turns and idempotency keys count.
     pub principal: Principal,
+    /// Whom they may ask; to this caller no other persona exists.
+    pub personas: AllowedPersonas,
     /// Ties everything that follows together.
     pub request_id: RequestId,
     /// The door.

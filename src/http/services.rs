@@ -10,7 +10,7 @@ use crate::http::Health;
 use crate::limits::{RateLimits, Subject};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{IdentifiedBy, Metrics, Transport};
-use crate::words::{ClientAddress, ConversationId, Principal, RequestId};
+use crate::words::{AllowedPersonas, ClientAddress, ConversationId, Principal, RequestId};
 
 /// Everything a handler may use; made once by `app.rs`, shared by all requests.
 #[derive(Clone)]
@@ -59,6 +59,7 @@ impl Identity {
     pub fn caller(&self, transport: Transport, idempotency_key: Option<IdempotencyKey>) -> Caller {
         Caller {
             principal: self.principal.clone(),
+            personas: AllowedPersonas::all(),
             request_id: self.request_id.clone(),
             transport,
             arrived: self.arrived,

@@ -15,8 +15,15 @@ const FORM: &[ErrorCode] = &[NotAcceptable];
 /// Errors of a request with a body.
 const BODY: &[ErrorCode] = &[InvalidRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType];
 /// Errors of a request that starts a turn, before there is one.
-const START: &[ErrorCode] =
-    &[UnknownPersona, TurnInProgress, IdempotencyKeyReused, StateUnavailable, Draining, Overloaded];
+const START: &[ErrorCode] = &[
+    UnknownPersona,
+    Forbidden,
+    TurnInProgress,
+    IdempotencyKeyReused,
+    StateUnavailable,
+    Draining,
+    Overloaded,
+];
 /// What a turn may end with.
 const MODEL: &[ErrorCode] = &[ModelFailed, ModelUnavailable, ModelTimeout];
 
