@@ -5,6 +5,7 @@ mod environment;
 mod file;
 mod leaf;
 mod load;
+mod origin;
 mod place;
 mod problem;
 mod reference;
@@ -18,6 +19,7 @@ mod tests;
 mod values;
 
 pub use load::{Effective, Flag, Sources};
+pub use origin::{AllowedOrigin, without_own_port};
 pub use place::PlaceOfRedis;
 pub use problem::ConfigError;
 pub use reference::reference_markdown;

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::origin::AllowedOrigin;
 use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_empty};
 
 /// Everything the operator may say, checked.
@@ -17,6 +18,7 @@ use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_em
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub server: Server,
+    pub cors: Cors,
     pub redis: Redis,
     pub memory: Memory,
     pub websocket: WebSocket,
@@ -49,6 +51,15 @@ pub struct Server {
     pub drain_delay: Span,
     pub grace: Span,
     pub close_spread: Span,
+    pub hsts_max_age: Span,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    pub allowed_origins: Vec<AllowedOrigin>,
+    pub allow_credentials: bool,
+    pub max_age: Span,
 }
 
 /// How `redis.hosts` are to be understood; a URL says it by its scheme.

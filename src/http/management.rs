@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::probes::{Probes, REVISION, VERSION};
 use super::problem::Problem;
-use super::{Health, Readiness};
+use super::{Health, Readiness, security};
 use crate::telemetry::metrics::Metrics;
 use crate::words::RequestId;
 
@@ -97,15 +97,15 @@ impl Endpoint for Management {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         if let Some(answer) = self.probes.answer(&request) {
-            return Ok(answer);
+            return Ok(security::dress(answer));
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        Ok(match request.uri().path() {
+        Ok(security::dress(match request.uri().path() {
             "/metrics" if is_read => self.metrics(),
             "/status" if is_read => self.status(),
             "/metrics" | "/status" | "/livez" | "/readyz" | "/startupz" | "/version" => wrong_method(),
             _ => Problem::answer_to(poem::error::NotFoundError.into(), &RequestId::random(), &[]),
-        })
+        }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every request of the public port passes, in the order of [`Edge::call`].
 
 mod compress;
+mod cors;
 mod intake;
 mod routes;
 mod visit;
@@ -11,19 +12,23 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use hyper::body::Body as _;
-use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, uri::Scheme};
 use poem::{Endpoint, IntoResponse as _, Request, Response};
 use tokio::time::Instant;
 use tracing::{Instrument as _, error};
 
+use cors::Cors;
+pub use cors::{EXPOSED, TAKEN};
 use routes::Route;
 pub use routes::RouteTable;
 use visit::Visit;
 
 use super::client_address::TrustedProxies;
 use super::limit_headers;
+use super::origin::Page;
 use super::probes::Probes;
 use super::problem::Problem;
+use super::security;
 use super::{Identity, Services};
 use crate::config::Config;
 use crate::limits::RateLimits;
@@ -41,6 +46,8 @@ pub struct Edge<E> {
     routes: RouteTable,
     probes: Probes,
     proxies: TrustedProxies,
+    cors: Cors,
+    strict_transport: Option<HeaderValue>,
     config: Arc<Config>,
     limits: Arc<RateLimits>,
     metrics: Arc<Metrics>,
@@ -53,7 +60,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
     /// Probes → who asks → span, log line and numbers → [`Self::routed`].
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         if let Some(answer) = self.probes.answer(&request) {
-            return Ok(answer);
+            return Ok(security::dress(answer));
         }
         let route = self.routes.find(request.uri().path());
         let identity = self.identify(&request);
@@ -69,17 +76,33 @@ impl<E: Endpoint> Edge<E> {
     pub fn new(app: E, routes: RouteTable, services: &Services) -> Self {
         let Services { config, limits, metrics, health, shutdown, .. } = services.clone();
         let proxies = TrustedProxies::new(&config.server.trusted_proxies, Arc::clone(&metrics));
-        Self { app, routes, probes: Probes::public(health), proxies, config, limits, metrics, shutdown }
+        let (probes, cors) = (Probes::public(health), Cors::new(&config.cors));
+        let strict_transport = security::strict_transport(*config.server.hsts_max_age);
+        Self { app, routes, probes, proxies, cors, strict_transport, config, limits, metrics, shutdown }
     }
 
-    /// What every answer has, whatever it says: request id, caching rules, compression, and for HEAD no body.
+    /// What every answer has, whatever it says: request id, caching rules, what browsers must know, compression, and for HEAD
+    /// no body.
     async fn finished(&self, mut request: Request, route: Option<&Route>, identity: &Identity) -> Response {
         let is_head = request.method() == Method::HEAD;
         if is_head {
             request.set_method(Method::GET);
         }
         let coding = compress::accepted(request.headers()).filter(|_| !is_head);
-        let mut response = self.routed(request, route, identity).await;
+        let (page, origin) =
+            (Page::of(&request, &self.config), request.headers().get(header::ORIGIN).cloned());
+        let is_secure = request.scheme() == &Scheme::HTTPS;
+        let mut response = match self.cors.preflight(&request, route, page) {
+            Some(answer) => answer,
+            None if page == Page::Foreign && cors::changes_something(request.method()) => {
+                Problem::from(Page::refused()).into_response(&identity.request_id)
+            }
+            None => self.routed(request, route, identity).await,
+        };
+        self.cors.dress(response.headers_mut(), page, origin.as_ref());
+        if let Some(value) = self.strict_transport.as_ref().filter(|_| is_secure) {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, value.clone());
+        }
         if route.is_some_and(Route::is_limited) {
             response
                 .headers_mut()
@@ -89,7 +112,7 @@ impl<E: Endpoint> Edge<E> {
         if let Ok(id) = HeaderValue::from_str(identity.request_id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        let response = compress::compressed(response, coding);
+        let response = compress::compressed(security::dress(response), coding);
         if is_head { without_body(response) } else { response }
     }
 

@@ -30,6 +30,7 @@ use tracing::{Instrument as _, debug, info_span};
 
 use crate::config::Config;
 use crate::connections::{Connections, Place};
+use crate::http::origin::Page;
 use crate::http::{Identity, Services};
 use crate::words::{ErrorCode, Failure, Principal};
 use handshake::Handshake;
@@ -65,6 +66,7 @@ async fn upgrade(
 ) -> Result<Response, Refusal> {
     let identity = identity(&request)?;
     let handshake = Handshake::of(&request)
+        .and_then(|handshake| from_an_allowed_page(&request, &services.config).map(|()| handshake))
         .inspect_err(|refusal| refusal.record(&services.metrics, &identity.principal))?;
     let place = place(&connections, &identity.principal, &request).await?;
     // The client's side was right, so what is missing here is an HTTP version that can be upgraded.
@@ -127,6 +129,14 @@ async fn issue(connections: Arc<Connections>, request: Request) -> Result<Respon
         .with_header(CACHE_CONTROL, "no-store")
         .with_status(StatusCode::CREATED)
         .into_response())
+}
+
+/// A browser lets any page open a socket; whether it may is for the server to say (RFC 6455 §10.2).
+fn from_an_allowed_page(request: &Request, config: &Config) -> Result<(), Refusal> {
+    match Page::of(request, config) {
+        Page::Nobody | Page::Ours | Page::Allowed => Ok(()),
+        Page::Foreign => Err(Refusal::foreign_page()),
+    }
 }
 
 /// Who asks: the edge has put it into every request.

@@ -7,6 +7,7 @@ use poem::http::header::{HeaderName, HeaderValue};
 use tracing::info;
 
 use crate::connections::Refused;
+use crate::http::origin::Page;
 use crate::http::problem::{Fault, Problem};
 use crate::telemetry::metrics::{Label as _, Metrics, SocketRefusal};
 use crate::words::{ErrorCode, Failure, Principal};
@@ -31,6 +32,10 @@ impl Refusal {
         let detail = "This path speaks WebSocket (version 13, over HTTP/1.1) only.";
         Self::new(Failure::new(ErrorCode::UpgradeRequired, detail), Some(SocketRefusal::NotAnUpgrade))
             .header(HeaderName::from_static("sec-websocket-version"), "13")
+    }
+
+    pub fn foreign_page() -> Self {
+        Self::new(Page::refused(), Some(SocketRefusal::Origin))
     }
 
     pub fn bad_key() -> Self {
