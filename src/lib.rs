@@ -11,6 +11,8 @@ pub mod connections;
 pub mod exit;
 pub mod flags;
 pub mod fleet;
+#[cfg(test)]
+mod fuzz;
 pub mod graph;
 pub mod http;
 pub mod limits;

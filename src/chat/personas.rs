@@ -315,4 +315,20 @@ mod tests {
         let text = "personas:\n- {id: a, name: A, description: d, system_prompt: s}\n- {id: b, name: B, description: d, system_prompt: s, aliases: [A]}\n";
         assert!(error_of(text, Format::Yaml).contains("personas[1]"));
     }
+
+    #[test]
+    fn fuzz_persona_files() {
+        crate::fuzz::run("persona_files", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            for format in [Format::Toml, Format::Yaml] {
+                if let Ok(personas) = Personas::parse("file", &text, format, None) {
+                    let all = personas.all();
+                    assert!((1..=MAX_PERSONAS).contains(&all.len()));
+                    assert!(
+                        all.iter().all(|it| personas.named(&it.name).is_some_and(|found| found.id == it.id))
+                    );
+                }
+            }
+        });
+    }
 }

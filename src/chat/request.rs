@@ -121,3 +121,21 @@ pub struct PageQuery {
     /// In which order.
     pub order: MessageOrder,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_idempotency_keys() {
+        crate::fuzz::run("idempotency_keys", |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            let Ok(key) = IdempotencyKey::try_from(text) else { return };
+            assert!(
+                (1..=255).contains(&key.as_str().len()) && key.as_str().bytes().all(|b| b.is_ascii_graphic())
+            );
+            let quoted = format!("\"{}\"", key.as_str());
+            assert_eq!(IdempotencyKey::try_from(quoted.as_str()).unwrap(), key);
+        });
+    }
+}

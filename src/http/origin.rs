@@ -141,4 +141,28 @@ mod tests {
         let two = [("origin", "https://b.example"), ("origin", "https://b.example"), ("host", "b.example")];
         assert_eq!(page(&two, allow(&["https://b.example"])), Page::Foreign);
     }
+
+    /// The first line of the input is `Origin`, the second `Host`, the third what the operator allows.
+    #[test]
+    fn fuzz_origins() {
+        crate::fuzz::run("origins", |bytes| {
+            let mut lines = bytes.split(|byte| *byte == b'\n');
+            let mut line = || http::HeaderValue::from_bytes(lines.next().unwrap_or_default()).ok();
+            let (Some(origin), Some(host), Some(allowed)) = (line(), line(), line()) else { return };
+            let allowed = allowed.to_str().ok().and_then(|it| AllowedOrigin::try_from(it.to_owned()).ok());
+            if let Some(allowed) = &allowed {
+                let printed = String::from(allowed.clone());
+                assert_eq!(AllowedOrigin::try_from(printed).as_ref(), Ok(allowed));
+            }
+            let mut config = Config::default();
+            config.cors.allowed_origins = allowed.clone().into_iter().collect();
+            let request = Request::builder().header(ORIGIN, &origin).header(HOST, &host).finish();
+            let is_listed = match &allowed {
+                Some(AllowedOrigin::Any) => origin.to_str().is_ok(),
+                Some(AllowedOrigin::Exact(it)) => origin.as_bytes() == it.as_bytes(),
+                None => false,
+            };
+            assert_eq!(Page::of(&request, &config) == Page::Allowed, is_listed);
+        });
+    }
 }

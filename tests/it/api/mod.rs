@@ -2,5 +2,6 @@
 
 mod bodies;
 mod documents;
+mod echoes;
 mod examples;
 mod streams;
