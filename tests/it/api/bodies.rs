@@ -90,8 +90,10 @@ fn a_fault_says_what_must_be_and_never_what_was() {
 
 #[test]
 fn a_thousand_faults_make_a_short_answer() {
-    let body: Map<String, Value> = (0..1000).map(|n| (format!("member-{n}"), n.into())).collect();
-    assert_eq!(chat_request(&body, 3).unwrap_err().len(), 32);
+    let mut body: Map<String, Value> = (0..1000).map(|n| (format!("member-{n}"), n.into())).collect();
+    body.insert("metadata".into(), (0..16).map(|n| (n.to_string(), n.into())).collect::<Map<_, _>>().into());
+    body.insert("personas".into(), vec![Value::Null; 1000].into());
+    assert_eq!(chat_request(&body, 1000).unwrap_err().len(), 32);
 }
 
 #[test]
