@@ -13,6 +13,7 @@ use tracing::{error, info};
 pub use seams::{Connected, Seams, connect_redis};
 use status::{show_redis, status_board};
 
+use crate::auth::Authenticator;
 use crate::chat::{Chat, Parts, Personas};
 use crate::config::{self, Config};
 use crate::connections::Connections;
@@ -54,6 +55,8 @@ pub fn services(
     let (limiter, counted) = (Arc::clone(&seams.limiter), Arc::clone(metrics));
     let limits =
         RateLimits::new(&config.limits, &routes.limited_operations(), limiter, counted).map_err(wrong)?;
+    let policies: Vec<_> = config.limits.policies.keys().map(String::as_str).collect();
+    let auth = Authenticator::start(&config.auth, &policies, metrics, shutdown).map_err(wrong)?;
     let (log, turns) = (Arc::clone(&seams.log), config.turns.clone());
     let parts = Parts {
         personas,
@@ -69,6 +72,7 @@ pub fn services(
     Ok(Services {
         chat: Arc::new(Chat::new(&config, parts).map_err(|error| bug(error.as_ref()))?),
         config: Arc::new(config),
+        auth,
         limits: Arc::new(limits),
         metrics: Arc::clone(metrics),
         health: Arc::new(Health::new()),
@@ -263,7 +267,8 @@ async fn listen(
         openapi_3_0: document::text(&document::openapi_30(public_url)).into(),
         asyncapi: asyncapi::yaml(public_url).into(),
     };
-    let endpoint = http::public(services, http::api(services, connections), http::routes(), documents);
+    let api = http::api(services, connections);
+    let endpoint = http::public(services, connections, api, http::routes(), documents);
     let watched = Watched { metrics: Arc::clone(metrics), health: Arc::clone(health) };
     let settings = accept::Settings::public(&config.server);
     shutdown.spawn(accept::serve(public, endpoint, settings, Some(watched), shutdown.clone()));

@@ -1,5 +1,6 @@
 //! What the operator may say: the embedded default file, a file, the environment, flags; later wins.
 
+mod auth;
 mod checks;
 mod environment;
 mod file;
@@ -18,6 +19,7 @@ mod show;
 mod tests;
 mod values;
 
+pub use auth::{Auth, Jwt};
 pub use load::{Effective, Flag, Sources};
 pub use origin::{AllowedOrigin, without_own_port};
 pub use place::PlaceOfRedis;

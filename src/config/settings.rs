@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Auth;
 use super::origin::AllowedOrigin;
 use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_empty};
 
@@ -19,6 +20,7 @@ use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_em
 pub struct Config {
     pub server: Server,
     pub cors: Cors,
+    pub auth: Auth,
     pub redis: Redis,
     pub memory: Memory,
     pub websocket: WebSocket,

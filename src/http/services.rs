@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::auth::{Authenticator, Grant};
 use crate::chat::{Caller, Chat, IdempotencyKey};
 use crate::config::Config;
 use crate::http::Health;
 use crate::limits::{RateLimits, Subject};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{IdentifiedBy, Metrics, Transport};
-use crate::words::{AllowedPersonas, ClientAddress, ConversationId, Principal, RequestId};
+use crate::words::{ClientAddress, ConversationId, Principal, RequestId};
 
 /// Everything a handler may use; made once by `app.rs`, shared by all requests.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub struct Services {
     pub config: Arc<Config>,
     /// The product.
     pub chat: Arc<Chat>,
+    /// Who may ask.
+    pub auth: Arc<Authenticator>,
     /// The limits of every operation.
     pub limits: Arc<RateLimits>,
     /// Every metric.
@@ -40,6 +43,8 @@ pub struct Identity {
     pub identified_by: IdentifiedBy,
     /// Whose limits and places count.
     pub principal: Principal,
+    /// What the caller's credential is worth; `None` where authentication is off.
+    pub grant: Option<Arc<Grant>>,
     /// When the request's header was complete.
     pub arrived: Instant,
 }
@@ -52,6 +57,7 @@ impl Identity {
             principal: &self.principal,
             conversation,
             identified_by: self.identified_by,
+            policies: self.grant.as_ref().and_then(|grant| grant.policies()).map(|policies| &**policies),
         }
     }
 
@@ -59,7 +65,7 @@ impl Identity {
     pub fn caller(&self, transport: Transport, idempotency_key: Option<IdempotencyKey>) -> Caller {
         Caller {
             principal: self.principal.clone(),
-            personas: AllowedPersonas::all(),
+            personas: self.grant.as_ref().and_then(|grant| grant.personas()).cloned().into(),
             request_id: self.request_id.clone(),
             transport,
             arrived: self.arrived,

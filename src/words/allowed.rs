@@ -34,6 +34,13 @@ impl AllowedPersonas {
     }
 }
 
+/// None says nothing of personas.
+impl From<Option<Arc<BTreeSet<PersonaId>>>> for AllowedPersonas {
+    fn from(ids: Option<Arc<BTreeSet<PersonaId>>>) -> Self {
+        Self(ids)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,6 @@ use poem::http::header::{HeaderName, HeaderValue};
 use tracing::info;
 
 use crate::connections::Refused;
-use crate::http::origin::Page;
 use crate::http::problem::{Fault, Problem};
 use crate::telemetry::metrics::{Label as _, Metrics, SocketRefusal};
 use crate::words::{ErrorCode, Failure, Principal};
@@ -34,10 +33,6 @@ impl Refusal {
             .header(HeaderName::from_static("sec-websocket-version"), "13")
     }
 
-    pub fn foreign_page() -> Self {
-        Self::new(Page::refused(), Some(SocketRefusal::Origin))
-    }
-
     pub fn bad_key() -> Self {
         let fault = Fault::header("Sec-WebSocket-Key", "must be 16 bytes in base64");
         Self::faulty(fault, Some(SocketRefusal::NotAnUpgrade))
@@ -46,11 +41,6 @@ impl Refusal {
     pub fn unsupported_subprotocol() -> Self {
         let detail = "This server speaks polylogue.v1.";
         Self::new(Failure::new(ErrorCode::UnsupportedSubprotocol, detail), Some(SocketRefusal::Subprotocol))
-    }
-
-    pub fn unknown_ticket() -> Self {
-        let fault = Fault::parameter("ticket", "must be a ticket of the last 30 s that was not used yet");
-        Self::faulty(fault, None)
     }
 
     fn faulty(fault: Fault, reason: Option<SocketRefusal>) -> Self {
@@ -101,6 +91,12 @@ impl From<Refused> for Refusal {
             }
         }
     }
+}
+
+/// The same for whoever refuses a place outside of the socket's handler.
+pub fn refused(refused: Refused) -> (Problem, Vec<(HeaderName, HeaderValue)>) {
+    let Refusal { problem, headers, .. } = refused.into();
+    (*problem, headers)
 }
 
 /// The problem travels as every other; what it wants in the response's headers travels beside it.
