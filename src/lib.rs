@@ -12,8 +12,6 @@ pub mod connections;
 pub mod exit;
 pub mod flags;
 pub mod fleet;
-#[cfg(test)]
-mod fuzz;
 pub mod graph;
 pub mod http;
 pub mod limits;
@@ -26,3 +24,7 @@ pub mod simulator;
 pub mod telemetry;
 pub mod turnlog;
 pub mod words;
+
+#[cfg(test)]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;

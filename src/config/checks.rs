@@ -10,6 +10,7 @@ use super::{Config, secret};
 /// Durations that may be zero; for all others zero would spin, refuse everything or never end.
 const MAY_BE_ZERO: [&str; 10] = [
     "server.drain_delay",
+    "server.hsts_max_age",
     "server.grace",
     "server.close_spread",
     "llm.retry.wait",

@@ -53,7 +53,9 @@ fn is_allowed(origin: &str, config: &Config) -> bool {
 /// Whether the page was served by us: the browser says so, or the page's host is the one that was asked, or it is that of
 /// `server.public_url`. The scheme is not compared with the host that was asked: TLS may have ended before us.
 fn is_ours(origin: &str, request: &Request, config: &Config) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let Some((scheme, authority)) = origin.split_once("://").filter(|(_, it)| !it.is_empty()) else {
+        return false;
+    };
     let authority = without_own_port(scheme, authority);
     let says_so = request.header(SEC_FETCH_SITE) == Some("same-origin");
     let asked = asked_host(request.headers(), request.uri());

@@ -70,23 +70,24 @@ impl Visitor {
     /// A page of another origin may have nothing done, and open no socket: browsers send both without asking first, and
     /// only hide an answer, or not even that (RFC 6455 §10.2). Decided before anything else: it costs nobody a ticket or an
     /// attempt.
-    pub(super) fn may_ask(
-        &self,
-        method: &Method,
-        route: Option<&Route>,
-        metrics: &Metrics,
-    ) -> Result<(), TurnedAway> {
+    pub(super) fn may_ask(&self, method: &Method, route: Option<&Route>, metrics: &Metrics) -> bool {
         let is_socket = route.is_some_and(|route| route.pattern == ws::PATH);
         let is_harmless = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && !is_socket;
         if self.page != Page::Foreign || is_harmless {
-            return Ok(());
+            return true;
         }
         if is_socket {
             let reason = SocketRefusal::Origin;
             metrics.websocket.rejected.inc(&(reason,));
             info!(event = "connection_rejected", reason = reason.as_label(), "upgrade refused");
         }
-        Err(TurnedAway { problem: Page::refused().into(), is_failure: false, headers: Vec::new() })
+        false
+    }
+}
+
+impl TurnedAway {
+    pub(super) fn foreign_page() -> Self {
+        Self { problem: Page::refused().into(), is_failure: false, headers: Vec::new() }
     }
 }
 

@@ -100,7 +100,9 @@ impl<E: Endpoint> Edge<E> {
         identity: &mut Identity,
         visitor: &Visitor,
     ) -> Result<(), TurnedAway> {
-        visitor.may_ask(request.method(), route, &self.metrics)?;
+        if !visitor.may_ask(request.method(), route, &self.metrics) {
+            return Err(TurnedAway::foreign_page());
+        }
         match route {
             Some(route) if route.is_limited() && route.operation(effective(request.method())).is_some() => {
                 self.doorkeeper.admit(request, route, identity).await

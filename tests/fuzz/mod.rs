@@ -67,7 +67,6 @@ const TOKENS: [&[u8]; 30] = [
 ];
 
 /// Runs `target` on the seeds of `tests/fuzz/<name>` and on mutations of them.
-#[expect(clippy::panic, reason = "a finding fails the test that runs the target")]
 pub fn run(name: &str, target: impl Fn(&[u8])) {
     let seeds = seeds(name);
     let seed = setting("POLYLOGUE_FUZZ_SEED").unwrap_or_else(|| rand::rng().random());
@@ -97,7 +96,6 @@ pub fn run(name: &str, target: impl Fn(&[u8])) {
     );
 }
 
-#[expect(clippy::unwrap_used, reason = "a target without seeds is a fault of the test")]
 fn seeds(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(name);
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
