@@ -60,6 +60,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             config.server.grace, config.turns.deadline
         ));
     }
+    if !config.auth.is_on() && !config.server.listen.ip().to_canonical().is_loopback() {
+        warnings.push(format!(
+            "authentication is off and server.listen is {}: everybody who can reach it may use the model at your cost and \
+             read every conversation whose id they know; set auth.keys_file or auth.jwt.issuer, or let nobody reach it",
+            config.server.listen
+        ));
+    }
     warnings
 }
 

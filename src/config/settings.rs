@@ -39,6 +39,8 @@ pub struct Config {
 pub struct Server {
     pub listen: SocketAddr,
     pub management_listen: SocketAddr,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "hidden")]
+    pub management_token: Option<SecretString>,
     pub trusted_proxies: Vec<IpNet>,
     #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
     pub public_url: Option<PublicUrl>,

@@ -9,6 +9,7 @@ mod docs;
 pub mod document;
 pub mod edge;
 mod forwarded;
+mod gate;
 mod health;
 pub mod limit_headers;
 pub mod management;
@@ -29,6 +30,7 @@ use poem::{Request, Response, Route, get, post};
 
 pub use docs::Documents;
 pub use edge::{Edge, HeldPlace, RouteTable};
+pub use gate::Gate;
 pub use health::{Health, Readiness};
 pub use probes::{REVISION, VERSION};
 pub use services::{Identity, Services};
