@@ -4,4 +4,5 @@ mod bodies;
 mod documents;
 mod echoes;
 mod examples;
+mod origins;
 mod streams;
