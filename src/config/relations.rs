@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::leaf::{Key, Origin};
 use super::problem::Problem;
-use super::{Config, Jwt, Retry};
+use super::{AllowedOrigin, Config, Jwt, Retry};
 
 /// A replica is dead only after it missed this many signs of life in a row (`state.md` §3).
 const BEATS_PER_LEASE: u32 = 5;
@@ -21,6 +21,7 @@ pub(super) fn check(
 ) {
     let mut relations = Relations { origins, bad, problems };
     relations.addresses(config);
+    relations.origins(config);
     relations.times(config);
     relations.counts(config);
     relations.limits(config);
@@ -114,6 +115,13 @@ impl Relations<'_> {
             "another address than",
             ("server.listen", &public),
         );
+    }
+
+    fn origins(&mut self, config: &Config) {
+        let open_to_all = config.cors.allowed_origins.contains(&AllowedOrigin::Any);
+        let key = Key::dotted("cors.allow_credentials");
+        let holds = !(open_to_all && config.cors.allow_credentials);
+        self.single(holds, &key, "must be false where cors.allowed_origins has \"*\"");
     }
 
     fn times(&mut self, config: &Config) {
