@@ -146,7 +146,7 @@ pub struct Subject<'a> {
     pub address: &'a ClientAddress,
     /// The principal (scope `principal`).
     pub principal: &'a Principal,
-    /// The conversation (scope `conversation`); a policy of that scope passes a request without one.
+    /// The conversation as the principal calls it (scope `conversation`); a policy of that scope passes a request without one.
     pub conversation: Option<&'a ConversationId>,
     /// What told who the client is; a label of the metric.
     pub identified_by: IdentifiedBy,

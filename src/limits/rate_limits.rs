@@ -12,7 +12,7 @@ use super::{Check, Limiter, Policy, Standing, Subject, Verdict, WrongLimits};
 use crate::config::{self, Scope};
 use crate::telemetry::Quiet;
 use crate::telemetry::metrics::{Backend, Decision, IdentifiedBy, Metrics, Name};
-use crate::words::Principal;
+use crate::words::{ConversationKey, Principal};
 
 /// Refusals that are logged within a minute: enough to see who, too few to fill a disk.
 const REFUSALS_LOGGED: u32 = 10;
@@ -127,7 +127,9 @@ fn key(scope: Scope, subject: &Subject<'_>) -> Option<String> {
     match scope {
         Scope::Ip => Some(subject.address.to_string()),
         Scope::Principal => Some(subject.principal.to_string()),
-        Scope::Conversation => subject.conversation.map(ToString::to_string),
+        Scope::Conversation => {
+            subject.conversation.map(|id| ConversationKey::of(subject.principal, id).to_string())
+        }
         Scope::Global => Some("everybody".to_owned()),
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{History, Memory, MemoryUnavailable, Written};
 use crate::telemetry::metrics::{Backend, MemoryOperation, Metrics, Outcome};
-use crate::words::{ConversationId, Message, MessageId};
+use crate::words::{ConversationKey, Message, MessageId};
 
 /// Counts and times every operation of the memory behind it.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl<M: Memory> Measured<M> {
 impl<M: Memory> Memory for Measured<M> {
     async fn add(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         messages: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.measure(MemoryOperation::Add, self.inner.add(conversation, messages)).await
@@ -53,19 +53,19 @@ impl<M: Memory> Memory for Measured<M> {
 
     async fn merge(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         turn: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.measure(MemoryOperation::Add, self.inner.merge(conversation, turn)).await
     }
 
-    async fn history(&self, conversation: &ConversationId) -> Result<Option<History>, MemoryUnavailable> {
+    async fn history(&self, conversation: &ConversationKey) -> Result<Option<History>, MemoryUnavailable> {
         self.measure(MemoryOperation::History, self.inner.history(conversation)).await
     }
 
     async fn clear(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         up_to: MessageId,
     ) -> Result<bool, MemoryUnavailable> {
         self.measure(MemoryOperation::Clear, self.inner.clear(conversation, up_to)).await

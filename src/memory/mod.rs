@@ -13,7 +13,7 @@ pub use local::LocalMemory;
 pub use measured::Measured;
 pub use shelter::{SharedMemory, ShelteredMemory};
 
-use crate::words::{ConversationId, Message, MessageId, Role, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, Role, Timestamp};
 
 /// A conversation as it is kept.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,7 +63,7 @@ pub trait Memory: Send + Sync + 'static {
     /// of the ids, whatever the order of writing; only the newest `max_messages` are kept.
     async fn add(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         messages: &[Message],
     ) -> Result<Written, MemoryUnavailable>;
 
@@ -71,15 +71,18 @@ pub trait Memory: Send + Sync + 'static {
     /// kept already. A turn that was answered twice (`state.md` §5) is so remembered once, the first version whole.
     async fn merge(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         turn: &[Message],
     ) -> Result<Written, MemoryUnavailable>;
 
     /// Reads what is kept; `None` for a conversation nobody has spoken in, that was forgotten, or that has expired.
-    async fn history(&self, conversation: &ConversationId) -> Result<Option<History>, MemoryUnavailable>;
+    async fn history(&self, conversation: &ConversationKey) -> Result<Option<History>, MemoryUnavailable>;
 
     /// Forgets the conversation for good: nothing at or below `up_to` (usually an id of this moment) ever comes back.
     /// Says whether there was anything.
-    async fn clear(&self, conversation: &ConversationId, up_to: MessageId)
-    -> Result<bool, MemoryUnavailable>;
+    async fn clear(
+        &self,
+        conversation: &ConversationKey,
+        up_to: MessageId,
+    ) -> Result<bool, MemoryUnavailable>;
 }

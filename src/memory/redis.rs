@@ -12,7 +12,7 @@ use super::{History, Memory, MemoryUnavailable, Written};
 use crate::config;
 use crate::redis::{Call, Redis, RedisError, Resync, Script};
 use crate::telemetry::metrics::RedisOperation as Operation;
-use crate::words::{ConversationId, Message, MessageId, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, Timestamp};
 
 static MERGE: Script = Script::new(Operation::Merge, include_str!("merge.lua"));
 static HISTORY: Script = Script::new(Operation::History, include_str!("history.lua"));
@@ -42,7 +42,7 @@ impl RedisMemory {
 
     async fn written(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         messages: &[Message],
         whole: bool,
     ) -> Result<Written, MemoryUnavailable> {
@@ -54,7 +54,7 @@ impl RedisMemory {
         })
     }
 
-    fn on(&self, script: &'static Script, conversation: &ConversationId) -> Call {
+    fn on(&self, script: &'static Script, conversation: &ConversationKey) -> Call {
         script.on([self.redis.keys().conversation(conversation)]).arg(self.ttl_ms)
     }
 }
@@ -63,7 +63,7 @@ impl RedisMemory {
 impl Memory for RedisMemory {
     async fn add(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         messages: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.written(conversation, messages, false).await
@@ -71,19 +71,19 @@ impl Memory for RedisMemory {
 
     async fn merge(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         turn: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.written(conversation, turn, true).await
     }
 
-    async fn history(&self, conversation: &ConversationId) -> Result<Option<History>, MemoryUnavailable> {
+    async fn history(&self, conversation: &ConversationKey) -> Result<Option<History>, MemoryUnavailable> {
         Ok(self.read(conversation).await?.history)
     }
 
     async fn clear(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         up_to: MessageId,
     ) -> Result<bool, MemoryUnavailable> {
         Ok(self.forget(conversation, up_to).await?.0)
@@ -104,7 +104,7 @@ impl SharedMemory for RedisMemory {
         self.redis.health().resync()
     }
 
-    async fn write(&self, conversation: &ConversationId, portion: &Portion) -> Result<Answer, Failed> {
+    async fn write(&self, conversation: &ConversationKey, portion: &Portion) -> Result<Answer, Failed> {
         let (lowest, highest) = portion.replies();
         let mut call = self
             .on(&MERGE, conversation)
@@ -128,14 +128,14 @@ impl SharedMemory for RedisMemory {
         Ok(Answer { became, mark: mark_of(&mark)? })
     }
 
-    async fn read(&self, conversation: &ConversationId) -> Result<Found, Failed> {
+    async fn read(&self, conversation: &ConversationKey) -> Result<Found, Failed> {
         let fields: HashMap<String, String> = self.redis.run(&self.on(&HISTORY, conversation)).await?;
         found(&fields)
     }
 
     async fn forget(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         up_to: MessageId,
     ) -> Result<(bool, MessageId), Failed> {
         let call = self.on(&CLEAR, conversation).ulid(up_to.0);
@@ -143,11 +143,11 @@ impl SharedMemory for RedisMemory {
         Ok((gone > 0, mark_of(&mark)?.unwrap_or(up_to)))
     }
 
-    async fn tell(&self, conversation: &ConversationId, mark: MessageId) -> Result<(), Failed> {
+    async fn tell(&self, conversation: &ConversationKey, mark: MessageId) -> Result<(), Failed> {
         let call = Call::command(Operation::Clear, "XADD", self.redis.keys().forgotten())
             .arg(&["MAXLEN", "~"])
             .arg(MOST_NEWS)
-            .arg(&["*", "conversation", conversation.as_str(), "mark"])
+            .arg(&["*", "conversation", &conversation.to_string(), "mark"])
             .ulid(mark.0);
         let _: String = self.redis.run(&call).await?;
         Ok(())

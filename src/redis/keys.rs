@@ -7,7 +7,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::config::KeyPrefix;
-use crate::words::{ConversationId, Principal, ReplicaId, TurnId};
+use crate::words::{ConversationKey, Principal, ReplicaId, TurnId};
 
 /// The shape of what is kept. Another shape is another number: replicas of both may run side by side.
 const SCHEMA: u32 = 1;
@@ -32,12 +32,12 @@ impl Keys {
     }
 
     /// What was said: a hash of message ids, and marks.
-    pub fn conversation(&self, id: &ConversationId) -> String {
+    pub fn conversation(&self, id: &ConversationKey) -> String {
         self.of_tag(id.tag(), &format!("conv:{id}"))
     }
 
     /// The id of the conversation's newest turn.
-    pub fn current(&self, id: &ConversationId) -> String {
+    pub fn current(&self, id: &ConversationKey) -> String {
         self.of_tag(id.tag(), &format!("current:{id}"))
     }
 
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn everything_of_a_conversation_is_in_one_slot() {
         let keys = Keys::new(&KeyPrefix::try_from("polylogue".to_owned()).unwrap());
-        let conversation: ConversationId = "team-42".parse().unwrap();
+        let conversation: ConversationKey = "team-42".parse().unwrap();
         let turn = TurnId::new(crate::words::new_ulid(1), &conversation);
         let slot = |key: String| key.split(['{', '}']).nth(1).unwrap().to_owned();
         let slots =

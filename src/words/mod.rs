@@ -7,6 +7,7 @@ mod failure;
 mod ids;
 mod message;
 mod principal;
+mod realm;
 mod turn;
 
 pub use event::{Event, EventBody};
@@ -17,6 +18,7 @@ pub use ids::{
 };
 pub use message::{Message, Role, Timestamp};
 pub use principal::{ClientAddress, Principal};
+pub use realm::{ConversationKey, PrincipalHash, Realm};
 pub use turn::{
     CancelReason, ConversationRef, Reply, ReplyStatus, ResetReason, Routing, RoutingSource, Turn, TurnStatus,
     Usage,

@@ -15,7 +15,7 @@ use super::shared::{Failed, Portion, SharedMemory};
 use crate::redis::Resync;
 use crate::resilience::jittered;
 use crate::telemetry::Chain;
-use crate::words::{ConversationId, MessageId};
+use crate::words::{ConversationKey, MessageId};
 
 /// How often news of forgotten conversations are read.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
@@ -161,7 +161,7 @@ impl<S: SharedMemory> Inside<S> {
     }
 
     /// Shares all of one conversation: its mark first, so that nobody sees what was forgotten.
-    async fn settle(&self, id: ConversationId) -> Result<(), Failed> {
+    async fn settle(&self, id: ConversationKey) -> Result<(), Failed> {
         let id = &id;
         if self.journal.is_doubted(id) {
             let began = Instant::now();
@@ -178,14 +178,14 @@ impl<S: SharedMemory> Inside<S> {
         Ok(())
     }
 
-    async fn share(&self, id: &ConversationId, portion: &Portion) -> Result<(), Failed> {
+    async fn share(&self, id: &ConversationKey, portion: &Portion) -> Result<(), Failed> {
         let began = Instant::now();
         let answer = self.shared.write(id, portion).await?;
         self.settled(id, &portion.messages, answer, began).await
     }
 
     /// Forgets where all replicas see it, and tells them; answers whether there was anything.
-    pub(super) async fn forget(&self, id: &ConversationId, up_to: MessageId) -> Result<bool, Failed> {
+    pub(super) async fn forget(&self, id: &ConversationKey, up_to: MessageId) -> Result<bool, Failed> {
         let began = Instant::now();
         let (any, mark) = self.shared.forget(id, up_to).await?;
         self.shared.tell(id, mark).await?;

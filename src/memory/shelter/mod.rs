@@ -31,7 +31,7 @@ use crate::config;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Chain;
 use crate::telemetry::metrics::Metrics;
-use crate::words::{ConversationId, Message, MessageId};
+use crate::words::{ConversationKey, Message, MessageId};
 
 /// A shared memory that goes on in this process while it cannot be asked, and is brought up to date afterwards.
 pub struct ShelteredMemory<S> {
@@ -53,7 +53,7 @@ impl<S: SharedMemory> ShelteredMemory<S> {
 
     async fn write(
         &self,
-        id: &ConversationId,
+        id: &ConversationKey,
         messages: &[Message],
         whole: bool,
     ) -> Result<Written, MemoryUnavailable> {
@@ -83,7 +83,7 @@ impl<S: SharedMemory> ShelteredMemory<S> {
 impl<S: SharedMemory> Memory for ShelteredMemory<S> {
     async fn add(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         messages: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.write(conversation, messages, false).await
@@ -91,13 +91,13 @@ impl<S: SharedMemory> Memory for ShelteredMemory<S> {
 
     async fn merge(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         turn: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.write(conversation, turn, true).await
     }
 
-    async fn history(&self, conversation: &ConversationId) -> Result<Option<History>, MemoryUnavailable> {
+    async fn history(&self, conversation: &ConversationKey) -> Result<Option<History>, MemoryUnavailable> {
         let Inside { shared, journal } = &self.inside;
         let began = Instant::now();
         match shared.read(conversation).await {
@@ -112,7 +112,7 @@ impl<S: SharedMemory> Memory for ShelteredMemory<S> {
 
     async fn clear(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         up_to: MessageId,
     ) -> Result<bool, MemoryUnavailable> {
         let sharing = self.inside.journal.sharing(conversation);
@@ -131,7 +131,7 @@ impl<S: SharedMemory> Inside<S> {
     /// Takes in what became of messages that were written to the shared memory by a call that began at `began`.
     async fn settled(
         &self,
-        id: &ConversationId,
+        id: &ConversationKey,
         messages: &[Message],
         answer: Answer,
         began: Instant,

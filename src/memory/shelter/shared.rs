@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::memory::{History, MemoryUnavailable};
 use crate::redis::Resync;
-use crate::words::{ConversationId, Message, MessageId, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, Timestamp};
 
 /// Messages of one turn, on their way.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ pub struct News {
     /// The place of its last entry; empty in an empty list.
     pub place: String,
     /// What was forgotten, and up to where.
-    pub forgotten: Vec<(ConversationId, MessageId)>,
+    pub forgotten: Vec<(ConversationKey, MessageId)>,
 }
 
 /// Why the shared memory was of no use.
@@ -101,20 +101,20 @@ pub trait SharedMemory: Send + Sync + 'static {
     fn resync(&self) -> watch::Receiver<Resync>;
 
     /// Writes messages of one turn.
-    async fn write(&self, conversation: &ConversationId, portion: &Portion) -> Result<Answer, Failed>;
+    async fn write(&self, conversation: &ConversationKey, portion: &Portion) -> Result<Answer, Failed>;
 
     /// Reads what is kept.
-    async fn read(&self, conversation: &ConversationId) -> Result<Found, Failed>;
+    async fn read(&self, conversation: &ConversationKey) -> Result<Found, Failed>;
 
     /// Forgets everything up to a message; answers whether there was anything, and the mark that counts.
     async fn forget(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         up_to: MessageId,
     ) -> Result<(bool, MessageId), Failed>;
 
     /// Tells all replicas that something was forgotten.
-    async fn tell(&self, conversation: &ConversationId, mark: MessageId) -> Result<(), Failed>;
+    async fn tell(&self, conversation: &ConversationKey, mark: MessageId) -> Result<(), Failed>;
 
     /// The end of the list of forgotten conversations.
     async fn newest_news(&self) -> Result<News, Failed>;

@@ -11,7 +11,7 @@ use polylogue::memory::{LocalMemory, Measured, Memory, RedisMemory, ShelteredMem
 use polylogue::redis::Redis;
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::{Backend, MemoryOperation, Metrics, Outcome};
-use polylogue::words::{ConversationId, Message, MessageId, Role, Timestamp, TurnId};
+use polylogue::words::{ConversationKey, Message, MessageId, Role, Timestamp, TurnId};
 use ulid::Ulid;
 
 use crate::support::redis::{RedisCluster, RedisServer, Sentinels};
@@ -134,7 +134,7 @@ impl Stand {
     }
 }
 
-fn here() -> ConversationId {
+fn here() -> ConversationKey {
     "team-42".parse().unwrap()
 }
 
@@ -274,7 +274,7 @@ async fn a_turn_answered_twice_is_remembered_once_and_whole(stand: Stand) {
 
 async fn conversations_do_not_mix(stand: Stand) {
     stand.add(&[said(1)]).await;
-    let elsewhere: ConversationId = "team-43".parse().unwrap();
+    let elsewhere: ConversationKey = "team-43".parse().unwrap();
     assert!(stand.memory.history(&elsewhere).await.unwrap().is_none());
     stand.memory.clear(&elsewhere, turn(9).user_message()).await.unwrap();
     assert_eq!(stand.texts().await, ["1"]);

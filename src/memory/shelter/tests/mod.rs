@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::memory::{Memory, Written};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
-use crate::words::{ConversationId, Message, MessageId, Role, Timestamp, TurnId};
+use crate::words::{ConversationKey, Message, MessageId, Role, Timestamp, TurnId};
 
 /// More than the keeper's longest pause, and its ordinary one.
 const A_WHILE: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ impl Stand {
     }
 }
 
-pub(super) fn here() -> ConversationId {
+pub(super) fn here() -> ConversationKey {
     "team-42".parse().unwrap()
 }
 
@@ -166,7 +166,7 @@ async fn too_much_that_waits_pushes_out_its_oldest_turns_and_nothing_else() {
         settings.max_conversations = 4.try_into().unwrap();
         settings.max_messages = 4.try_into().unwrap();
     });
-    let id = |n: u64| format!("c{n}").parse::<ConversationId>().unwrap();
+    let id = |n: u64| format!("c{n}").parse::<ConversationKey>().unwrap();
     let replica = &stand.replicas[0];
     replica.add(&id(0), &[said(0)]).await.unwrap();
     stand.model.goes_away();

@@ -10,9 +10,9 @@ use crate::memory::History;
 use crate::memory::conversation::turn_of;
 use crate::memory::shelter::{Answer, Became, Failed, Found, News, Portion, SharedMemory};
 use crate::redis::Resync;
-use crate::words::{ConversationId, Message, MessageId, Role, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, Role, Timestamp};
 
-type Conversations = BTreeMap<ConversationId, (Option<MessageId>, BTreeMap<MessageId, Message>)>;
+type Conversations = BTreeMap<ConversationKey, (Option<MessageId>, BTreeMap<MessageId, Message>)>;
 
 /// What replicas share, as a model of it: what Redis promises, and what can go wrong with it.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub(super) struct Kept {
     /// Calls are carried out, and nobody hears of it.
     mute: bool,
     pub(super) conversations: Conversations,
-    forgotten: Vec<(ConversationId, MessageId)>,
+    forgotten: Vec<(ConversationKey, MessageId)>,
     /// Counts on when everything is lost, as the clock does that Redis makes places of.
     first_place: usize,
     saved: Conversations,
@@ -109,7 +109,7 @@ impl SharedMemory for Model {
         self.resync.subscribe()
     }
 
-    async fn write(&self, id: &ConversationId, portion: &Portion) -> Result<Answer, Failed> {
+    async fn write(&self, id: &ConversationKey, portion: &Portion) -> Result<Answer, Failed> {
         tokio::task::yield_now().await;
         let most = self.most;
         self.ask(|kept| {
@@ -118,7 +118,7 @@ impl SharedMemory for Model {
         })
     }
 
-    async fn read(&self, id: &ConversationId) -> Result<Found, Failed> {
+    async fn read(&self, id: &ConversationKey) -> Result<Found, Failed> {
         tokio::task::yield_now().await;
         self.ask(|kept| {
             let (mark, messages) = kept.conversations.get(id).cloned().unwrap_or_default();
@@ -128,7 +128,7 @@ impl SharedMemory for Model {
         })
     }
 
-    async fn forget(&self, id: &ConversationId, up_to: MessageId) -> Result<(bool, MessageId), Failed> {
+    async fn forget(&self, id: &ConversationKey, up_to: MessageId) -> Result<(bool, MessageId), Failed> {
         tokio::task::yield_now().await;
         self.ask(|kept| {
             let (mark, messages) = kept.conversations.entry(id.clone()).or_default();
@@ -139,7 +139,7 @@ impl SharedMemory for Model {
         })
     }
 
-    async fn tell(&self, id: &ConversationId, mark: MessageId) -> Result<(), Failed> {
+    async fn tell(&self, id: &ConversationKey, mark: MessageId) -> Result<(), Failed> {
         self.ask(|kept| kept.forgotten.push((id.clone(), mark)))
     }
 

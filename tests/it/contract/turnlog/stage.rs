@@ -50,7 +50,7 @@ pub fn new_turn(conversation: &str, owner: &str) -> NewTurn {
     let now = Timestamp::now().as_millis();
     let turn = TurnId::new(new_ulid(now), &conversation);
     let started = EventBody::TurnStarted {
-        conversation: ConversationRef { id: conversation.clone(), created: true },
+        conversation: ConversationRef { id: conversation.id().clone(), created: true },
         message_id: turn.user_message(),
         degraded: false,
     };
