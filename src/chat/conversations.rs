@@ -7,8 +7,9 @@ use tokio::time::sleep;
 
 use super::turns::CANCEL_WAIT;
 use super::{AddMessage, Caller, Chat, ChatError, ConversationView, MessageOrder, MessagePage, PageQuery};
+use crate::memory::{Listing, ListingQuery};
 use crate::words::{
-    CancelReason, ConversationId, ConversationKey, Message, MessageId, Timestamp, TurnId, TurnStatus,
+    CancelReason, ConversationId, ConversationKey, Message, MessageId, Realm, Timestamp, TurnId, TurnStatus,
     new_ulid,
 };
 
@@ -22,15 +23,21 @@ impl Chat {
         let key = caller.conversation(id);
         let active_turn_id = self.running(&key).await;
         let history = self.memory.history(&key).await?.ok_or(ChatError::ConversationNotFound)?;
-        let said =
-            |message: Option<&Message>| message.map_or_else(Timestamp::now, |message| message.created_at);
         Ok(ConversationView {
             id: id.clone(),
-            created_at: history.created_at.unwrap_or_else(|| said(history.messages.first())),
-            updated_at: history.updated_at.unwrap_or_else(|| said(history.messages.last())),
+            created_at: history.created(),
+            updated_at: history.updated(),
             message_count: history.messages.len(),
             active_turn_id,
         })
+    }
+
+    /// The caller's own conversations, the one that was spoken in last first. Who did not say who they are owns none.
+    pub async fn conversations(&self, caller: &Caller, query: &ListingQuery) -> Result<Listing, ChatError> {
+        match caller.realm() {
+            Realm::Own(of) => Ok(self.memory.list(of, query).await?),
+            Realm::Common => Ok(Listing::default()),
+        }
     }
 
     /// A page of the conversation's messages.

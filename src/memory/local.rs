@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::conversation::{CONVERSATION_BYTES, Conversation};
 use super::recent::Recent;
-use super::{History, Memory, MemoryUnavailable, Written};
+use super::{History, Listing, ListingItem, ListingQuery, Memory, MemoryUnavailable, Written};
 use crate::config;
 use crate::telemetry::metrics::{Backend, Metrics};
-use crate::words::{ConversationKey, Message, MessageId, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Realm, Timestamp};
 
 /// Conversations kept in this process, bounded by their number and their bytes. When there are too many, the one used
 /// longest ago goes first; the one in use never does.
@@ -74,6 +74,10 @@ impl Memory for LocalMemory {
     ) -> Result<bool, MemoryUnavailable> {
         Ok(self.with(|kept, now| kept.clear(conversation, up_to, now)))
     }
+
+    async fn list(&self, of: PrincipalHash, query: &ListingQuery) -> Result<Listing, MemoryUnavailable> {
+        Ok(Listing::part(self.with(|kept, now| kept.list(of, now)), query))
+    }
 }
 
 #[derive(Debug)]
@@ -131,6 +135,15 @@ impl Kept {
             self.remove(id);
         }
         forgotten
+    }
+
+    fn list(&self, of: PrincipalHash, now: Instant) -> Vec<ListingItem> {
+        let own = self.conversations.keys().filter(|key| key.realm() == Realm::Own(of));
+        let item = |key: &ConversationKey| {
+            let kept = self.conversations.peek(key, now)?;
+            Some(ListingItem::of(key.id().clone(), &kept.history))
+        };
+        own.filter_map(item).collect()
     }
 
     /// Up to where the conversation was forgotten, and whether any of it is kept. Looking renews both.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{History, Memory, MemoryUnavailable, Written};
+use super::{History, Listing, ListingQuery, Memory, MemoryUnavailable, Written};
 use crate::telemetry::metrics::{Backend, MemoryOperation, Metrics, Outcome};
-use crate::words::{ConversationKey, Message, MessageId};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash};
 
 /// Counts and times every operation of the memory behind it.
 #[derive(Debug)]
@@ -69,5 +69,9 @@ impl<M: Memory> Memory for Measured<M> {
         up_to: MessageId,
     ) -> Result<bool, MemoryUnavailable> {
         self.measure(MemoryOperation::Clear, self.inner.clear(conversation, up_to)).await
+    }
+
+    async fn list(&self, of: PrincipalHash, query: &ListingQuery) -> Result<Listing, MemoryUnavailable> {
+        self.measure(MemoryOperation::List, self.inner.list(of, query)).await
     }
 }

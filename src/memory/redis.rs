@@ -7,16 +7,23 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::conversation::turn_of;
+use super::shelter::Walk;
 use super::shelter::{Answer, Became, Failed, Found, News, Portion, SharedMemory};
-use super::{History, Memory, MemoryUnavailable, Written};
+use super::{History, Listing, ListingItem, ListingPlace, ListingQuery, Memory, MemoryUnavailable, Written};
 use crate::config;
 use crate::redis::{Call, Redis, RedisError, Resync, Script};
 use crate::telemetry::metrics::RedisOperation as Operation;
-use crate::words::{ConversationKey, Message, MessageId, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Realm, Timestamp};
 
 static MERGE: Script = Script::new(Operation::Merge, include_str!("merge.lua"));
 static HISTORY: Script = Script::new(Operation::History, include_str!("history.lua"));
 static CLEAR: Script = Script::new(Operation::Clear, include_str!("clear.lua"));
+static LIST: Script = Script::new(Operation::List, include_str!("list.lua"));
+static STRIKE: Script = Script::new(Operation::List, include_str!("strike.lua"));
+static PEEK: Script = Script::new(Operation::List, include_str!("peek.lua"));
+
+/// How many conversations a principal's list holds; of the others only their owner knows the ids.
+const MOST_LISTED: usize = 1000;
 
 /// How many forgotten conversations the list of them holds, roughly: more than replicas can miss, which read it every
 /// second.
@@ -47,7 +54,10 @@ impl RedisMemory {
         whole: bool,
     ) -> Result<Written, MemoryUnavailable> {
         let portion = Portion::said(messages, whole, self.now());
-        Ok(match self.write(conversation, &portion).await?.became {
+        let enlisted = self.enlist(conversation, portion.updated_at);
+        let (answer, enlisted) = tokio::join!(self.write(conversation, &portion), enlisted);
+        enlisted?;
+        Ok(match answer?.became {
             Became::Written(new) => Written::Written(new),
             Became::Known | Became::Other => Written::Known,
             Became::Cleared => Written::Cleared,
@@ -87,6 +97,10 @@ impl Memory for RedisMemory {
         up_to: MessageId,
     ) -> Result<bool, MemoryUnavailable> {
         Ok(self.forget(conversation, up_to).await?.0)
+    }
+
+    async fn list(&self, of: PrincipalHash, query: &ListingQuery) -> Result<Listing, MemoryUnavailable> {
+        Ok(Walk::new(self, of).part(query).await?)
     }
 }
 
@@ -141,6 +155,41 @@ impl SharedMemory for RedisMemory {
         let call = self.on(&CLEAR, conversation).ulid(up_to.0);
         let (gone, mark): (usize, String) = self.redis.run(&call).await?;
         Ok((gone > 0, mark_of(&mark)?.unwrap_or(up_to)))
+    }
+
+    async fn enlist(&self, conversation: &ConversationKey, updated_at: Timestamp) -> Result<(), Failed> {
+        let Realm::Own(of) = conversation.realm() else { return Ok(()) };
+        let call = LIST.on([self.redis.keys().listed(of)]).arg(self.ttl_ms).arg(MOST_LISTED);
+        Ok(self.redis.run(&call.arg(updated_at.as_millis()).arg(conversation.id().as_str())).await?)
+    }
+
+    async fn listed(&self, of: PrincipalHash) -> Result<Vec<ListingPlace>, Failed> {
+        let key = self.redis.keys().listed(of);
+        let call = Call::command(Operation::List, "ZRANGE", key).arg(&["0", "-1", "WITHSCORES"]);
+        let scored: Vec<(String, f64)> = self.redis.read(&call).await?;
+        let place = |(id, score): &(String, f64)| {
+            let updated_at = Timestamp::from_millis(*score as u64);
+            Some(ListingPlace { updated_at, id: id.parse().ok()? })
+        };
+        Ok(scored.iter().filter_map(place).collect())
+    }
+
+    async fn strike(&self, of: PrincipalHash, gone: &[ListingPlace]) -> Result<(), Failed> {
+        let call = STRIKE.on([self.redis.keys().listed(of)]);
+        let call = gone
+            .iter()
+            .fold(call, |call, place| call.arg(place.id.as_str()).arg(place.updated_at.as_millis()));
+        Ok(self.redis.run(&call).await?)
+    }
+
+    async fn peek(&self, conversation: &ConversationKey) -> Result<Option<ListingItem>, Failed> {
+        let call = PEEK.on([self.redis.keys().conversation(conversation)]);
+        let (message_count, created, updated): (usize, String, String) = self.redis.read(&call).await?;
+        if message_count == 0 {
+            return Ok(None);
+        }
+        let (created_at, updated_at) = (time_of(&created)?, time_of(&updated)?);
+        Ok(Some(ListingItem { id: conversation.id().clone(), created_at, updated_at, message_count }))
     }
 
     async fn tell(&self, conversation: &ConversationKey, mark: MessageId) -> Result<(), Failed> {

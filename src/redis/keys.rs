@@ -1,13 +1,13 @@
 //! The name of everything kept in Redis (`state.md` §2), in one place.
 //!
 //! Braces choose the slot: all keys of a conversation and its turns are in one, so that every change of a turn is one
-//! step on a Cluster too; an idempotency key has one of its own, because it must be found without a conversation; what is
-//! about the replicas, the sockets and the limits has one each.
+//! step on a Cluster too; an idempotency key has one of its own, because it must be found without a conversation, and so
+//! has the list of a principal's conversations; what is about the replicas, the sockets and the limits has one each.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::config::KeyPrefix;
-use crate::words::{ConversationKey, Principal, ReplicaId, TurnId};
+use crate::words::{ConversationKey, Principal, PrincipalHash, ReplicaId, TurnId};
 
 /// The shape of what is kept. Another shape is another number: replicas of both may run side by side.
 const SCHEMA: u32 = 1;
@@ -34,6 +34,12 @@ impl Keys {
     /// What was said: a hash of message ids, and marks.
     pub fn conversation(&self, id: &ConversationKey) -> String {
         self.of_tag(id.tag(), &format!("conv:{id}"))
+    }
+
+    /// Which conversations somebody has: a sorted set by when they were spoken in, an index only.
+    pub fn listed(&self, of: PrincipalHash) -> String {
+        let hash = of.to_string();
+        self.of(&format!("l{}", &hash[..4]), &format!("listed:{hash}"))
     }
 
     /// The id of the conversation's newest turn.

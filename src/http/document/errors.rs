@@ -28,6 +28,7 @@ fn codes(operation: &str) -> &'static [&'static [ErrorCode]] {
         "getTurn" | "cancelTurn" => &[FORM, &[TurnNotFound, StateUnavailable]],
         "streamTurnEvents" => &[FORM, &[InvalidEventId, TurnNotFound, EventUnknown, StateUnavailable]],
         "getConversation" | "deleteConversation" => &[FORM, &[ConversationNotFound, StateUnavailable]],
+        "listConversations" => &[FORM, &[InvalidRequest, StateUnavailable]],
         "listMessages" => &[FORM, &[InvalidRequest, ConversationNotFound, StateUnavailable]],
         "addMessage" => &[FORM, BODY, &[ConversationNotFound, TurnInProgress, StateUnavailable]],
         "listPersonas" => &[FORM],

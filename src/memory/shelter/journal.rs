@@ -8,15 +8,16 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::listing::Unshared;
 use super::page::{place_in, says_the_same};
 use super::pages::{Own, Pages};
 use super::shared::{Found, Portion};
 use crate::config;
 use crate::memory::conversation::turn_of;
-use crate::memory::{History, Written};
+use crate::memory::{History, ListingItem, Written};
 use crate::telemetry::Quiet;
 use crate::telemetry::metrics::{Backend, Metrics};
-use crate::words::{ConversationKey, Message, MessageId, Role};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Role, Timestamp};
 
 /// How many lines a minute tell of the same trouble.
 const LINES: u32 = 1;
@@ -129,6 +130,26 @@ impl Journal {
 
     pub(super) fn trust(&self, id: &ConversationKey) {
         self.with(|pages| pages.trust(id));
+    }
+
+    /// The entry in its owner's list is to be written anew.
+    pub(super) fn to_enlist(&self, id: &ConversationKey) {
+        self.with(|pages| pages.to_enlist(id));
+    }
+
+    /// When this conversation was spoken in last, if anything of it is here; looking is no use.
+    pub(super) fn updated(&self, id: &ConversationKey) -> Option<Timestamp> {
+        self.with(|pages| pages.updated(id, Instant::now()))
+    }
+
+    /// What is here of a principal.
+    pub(super) fn list(&self, of: PrincipalHash) -> Vec<ListingItem> {
+        self.with(|pages| pages.list(of, Instant::now()))
+    }
+
+    /// What is here and not shared of a principal.
+    pub(super) fn unshared_of(&self, of: PrincipalHash) -> Unshared {
+        self.with(|pages| pages.unshared_of(of, Instant::now()))
     }
 
     /// Some conversations of which something is to be shared, but none of those left out.

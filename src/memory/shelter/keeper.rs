@@ -12,10 +12,11 @@ use tracing::{debug, info};
 
 use super::Inside;
 use super::shared::{Failed, Portion, SharedMemory};
+use crate::memory::ListingPlace;
 use crate::redis::Resync;
 use crate::resilience::jittered;
 use crate::telemetry::Chain;
-use crate::words::{ConversationKey, MessageId};
+use crate::words::{ConversationKey, MessageId, Realm};
 
 /// How often news of forgotten conversations are read.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
@@ -174,6 +175,9 @@ impl<S: SharedMemory> Inside<S> {
         for portion in &portions {
             self.share(id, portion).await?;
         }
+        if let Some(updated_at) = self.journal.updated(id) {
+            self.shared.enlist(id, updated_at).await?;
+        }
         self.journal.trust(id);
         Ok(())
     }
@@ -187,6 +191,11 @@ impl<S: SharedMemory> Inside<S> {
     /// Forgets where all replicas see it, and tells them; answers whether there was anything.
     pub(super) async fn forget(&self, id: &ConversationKey, up_to: MessageId) -> Result<bool, Failed> {
         let began = Instant::now();
+        if let Realm::Own(of) = id.realm() {
+            // First: who speaks there meanwhile puts it into the list again.
+            let gone = ListingPlace { updated_at: self.shared.now(), id: id.id().clone() };
+            self.shared.strike(of, &[gone]).await?;
+        }
         let (any, mark) = self.shared.forget(id, up_to).await?;
         self.shared.tell(id, mark).await?;
         self.journal.forget(id, mark, true, began);

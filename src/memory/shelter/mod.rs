@@ -8,6 +8,7 @@
 
 mod journal;
 mod keeper;
+mod listing;
 mod page;
 mod pages;
 mod shared;
@@ -21,17 +22,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use journal::{Journal, Sharing};
 use keeper::Keeper;
+pub(super) use listing::Walk;
 use pages::Own;
 pub use shared::{Answer, Became, Failed, Found, News, Portion, SharedMemory};
+use tokio::join;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{History, Memory, MemoryUnavailable, Written};
+use super::{History, Listing, ListingQuery, Memory, MemoryUnavailable, Written};
 use crate::config;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Chain;
 use crate::telemetry::metrics::Metrics;
-use crate::words::{ConversationKey, Message, MessageId};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash};
 
 /// A shared memory that goes on in this process while it cannot be asked, and is brought up to date afterwards.
 pub struct ShelteredMemory<S> {
@@ -61,7 +64,12 @@ impl<S: SharedMemory> ShelteredMemory<S> {
         let (portion, began) = (Portion::said(messages, whole, shared.now()), Instant::now());
         let sharing = journal.sharing(id);
         let here = journal.write(id, &portion, began);
-        let answer = match shared.write(id, &portion).await {
+        // Side by side: who waits for the one does not wait longer for the other.
+        let (answer, enlisted) = join!(shared.write(id, &portion), shared.enlist(id, portion.updated_at));
+        if enlisted.is_err() {
+            journal.to_enlist(id);
+        }
+        let answer = match answer {
             Ok(answer) => answer,
             Err(failed) => {
                 self.inside.missed(sharing, &failed);
@@ -101,7 +109,14 @@ impl<S: SharedMemory> Memory for ShelteredMemory<S> {
         let Inside { shared, journal } = &self.inside;
         let began = Instant::now();
         match shared.read(conversation).await {
-            Ok(found) => Ok(journal.learn(conversation, found, began)),
+            Ok(found) => {
+                let history = journal.learn(conversation, found, began);
+                if history.is_some() {
+                    // It lives on, so must its entry; there is no hurry.
+                    journal.to_enlist(conversation);
+                }
+                Ok(history)
+            }
             Err(failed) => match journal.read(conversation) {
                 Own::Said(history) => Ok(Some(history)),
                 Own::Forgotten => Ok(None),
@@ -123,6 +138,15 @@ impl<S: SharedMemory> Memory for ShelteredMemory<S> {
                 self.inside.missed(sharing, &failed);
                 Ok(here)
             }
+        }
+    }
+
+    async fn list(&self, of: PrincipalHash, query: &ListingQuery) -> Result<Listing, MemoryUnavailable> {
+        let Inside { shared, journal } = &self.inside;
+        let walk = Walk { unshared: journal.unshared_of(of), ..Walk::new(shared.as_ref(), of) };
+        match walk.part(query).await {
+            Err(Failed::Away(_)) => Ok(Listing { degraded: true, ..Listing::part(journal.list(of), query) }),
+            part => Ok(part?),
         }
     }
 }

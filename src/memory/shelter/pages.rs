@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
+use super::listing::Unshared;
 use super::page::Page;
 use super::shared::{Found, Portion};
 use super::shelf::Shelf;
 use crate::config;
 use crate::memory::conversation::turn_of;
-use crate::memory::{History, Written};
-use crate::words::{ConversationKey, Message, MessageId};
+use crate::memory::{History, ListingItem, Written};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Realm, Timestamp};
 
 /// Of the copy's room, what is not shared may fill one part in so many: the rest is for reading.
 const PINNED_SHARE: usize = 2;
@@ -34,6 +35,8 @@ pub(super) struct Pages {
     by_age: BTreeSet<(MessageId, ConversationKey)>,
     /// Conversations of which the shared memory may have lost something.
     doubted: BTreeSet<ConversationKey>,
+    /// Conversations whose entry in their owner's list is to be written anew.
+    unlisted: BTreeSet<ConversationKey>,
     /// Conversations that somebody is sharing something of, and how many do.
     busy: HashMap<ConversationKey, usize>,
     bytes: usize,
@@ -50,6 +53,7 @@ impl Pages {
             marks: Shelf::new(*settings.ttl),
             by_age: BTreeSet::new(),
             doubted: BTreeSet::new(),
+            unlisted: BTreeSet::new(),
             busy: HashMap::new(),
             bytes: 0,
             pinned_bytes: 0,
@@ -167,8 +171,48 @@ impl Pages {
         known && self.doubted.contains(id)
     }
 
+    /// All of it is where it should be.
     pub(super) fn trust(&mut self, id: &ConversationKey) {
         self.doubted.remove(id);
+        self.unlisted.remove(id);
+    }
+
+    /// The entry in its owner's list is to be written anew. Of too many the next use tells again.
+    pub(super) fn to_enlist(&mut self, id: &ConversationKey) {
+        if id.realm() != Realm::Common && self.unlisted.len() < self.most_conversations {
+            self.unlisted.insert(id.clone());
+        }
+    }
+
+    /// When it was spoken in last, if anything of it is here; looking is no use.
+    pub(super) fn updated(&self, id: &ConversationKey, now: Instant) -> Option<Timestamp> {
+        Some(self.pages.peek(id, now)?.history().updated())
+    }
+
+    /// What is here of a principal.
+    pub(super) fn list(&self, of: PrincipalHash, now: Instant) -> Vec<ListingItem> {
+        self.items(self.pages.keys(), of, now).collect()
+    }
+
+    /// What is here and not shared of a principal.
+    pub(super) fn unshared_of(&self, of: PrincipalHash, now: Instant) -> Unshared {
+        let said = self.items(self.pages.pinned(), of, now).map(|item| (item.id.clone(), item)).collect();
+        let is_own = |key: &&ConversationKey| key.realm() == Realm::Own(of);
+        let is_empty = |key: &&ConversationKey| self.pages.peek(key, now).is_none();
+        let forgotten = self.marks.pinned().filter(is_own).filter(is_empty);
+        Unshared { said, forgotten: forgotten.map(|key| key.id().clone()).collect() }
+    }
+
+    fn items<'a>(
+        &'a self,
+        keys: impl Iterator<Item = &'a ConversationKey>,
+        of: PrincipalHash,
+        now: Instant,
+    ) -> impl Iterator<Item = ListingItem> {
+        let own = keys.filter(move |key| key.realm() == Realm::Own(of));
+        own.filter_map(move |key| {
+            Some(ListingItem::of(key.id().clone(), self.pages.peek(key, now)?.history()))
+        })
     }
 
     /// Some conversations of which something is to be shared and nobody does, but none of those left out: forgotten ones
@@ -179,7 +223,7 @@ impl Pages {
         left_out: &BTreeSet<ConversationKey>,
     ) -> BTreeSet<ConversationKey> {
         let of_messages = self.by_age.iter().map(|(_, id)| id);
-        let all = self.marks.pinned().chain(of_messages).chain(&self.doubted);
+        let all = self.marks.pinned().chain(of_messages).chain(&self.doubted).chain(&self.unlisted);
         let mut work = BTreeSet::new();
         for id in all.filter(|id| !left_out.contains(*id) && !self.busy.contains_key(*id)) {
             if work.len() == most {

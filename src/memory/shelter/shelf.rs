@@ -68,6 +68,11 @@ impl<V> Shelf<V> {
         self.free.remove_expired(now)
     }
 
+    /// Everything there.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &ConversationKey> {
+        self.free.keys().chain(self.pinned.keys())
+    }
+
     /// What is pinned, beginning with what was used longest ago.
     pub(super) fn pinned(&self) -> impl ExactSizeIterator<Item = &ConversationKey> {
         self.pinned.keys()

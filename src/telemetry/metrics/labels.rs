@@ -132,7 +132,7 @@ label! {
 }
 label! {
     /// What is done with a conversation.
-    MemoryOperation { Add = "add", History = "history", Clear = "clear" }
+    MemoryOperation { Add = "add", History = "history", Clear = "clear", List = "list" }
 }
 label! {
     /// How an operation ended.
@@ -146,7 +146,7 @@ label! {
     /// What Redis is asked to do.
     RedisOperation {
         Accept = "accept", Append = "append", Finish = "finish", TakeOver = "take_over", Restore = "restore",
-        Read = "read", Follow = "follow", Cancel = "cancel", Index = "index", Merge = "merge", History = "history",
+        Read = "read", Follow = "follow", Cancel = "cancel", Index = "index", Merge = "merge", History = "history", List = "list",
         Clear = "clear", Beat = "beat", Admit = "admit", Decide = "decide",
     }
 }

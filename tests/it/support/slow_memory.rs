@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use polylogue::memory::{History, Memory, MemoryUnavailable, Written};
-use polylogue::words::{ConversationKey, Message, MessageId};
+use polylogue::memory::{History, Listing, ListingQuery, Memory, MemoryUnavailable, Written};
+use polylogue::words::{ConversationKey, Message, MessageId, PrincipalHash};
 use tokio::sync::Semaphore;
 
 /// A memory that keeps everybody waiting who writes, until it is told to go on.
@@ -47,6 +47,10 @@ impl Memory for SlowMemory {
 
     async fn history(&self, id: &ConversationKey) -> Result<Option<History>, MemoryUnavailable> {
         self.inner.history(id).await
+    }
+
+    async fn list(&self, of: PrincipalHash, query: &ListingQuery) -> Result<Listing, MemoryUnavailable> {
+        self.inner.list(of, query).await
     }
 
     async fn clear(&self, id: &ConversationKey, up_to: MessageId) -> Result<bool, MemoryUnavailable> {

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::memory::History;
 use crate::memory::conversation::turn_of;
 use crate::memory::shelter::{Answer, Became, Failed, Found, News, Portion, SharedMemory};
+use crate::memory::{History, ListingItem, ListingPlace};
 use crate::redis::Resync;
-use crate::words::{ConversationKey, Message, MessageId, Role, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Realm, Role, Timestamp};
 
 type Conversations = BTreeMap<ConversationKey, (Option<MessageId>, BTreeMap<MessageId, Message>)>;
 
@@ -29,6 +29,7 @@ pub(super) struct Kept {
     mute: bool,
     pub(super) conversations: Conversations,
     forgotten: Vec<(ConversationKey, MessageId)>,
+    pub(super) listed: BTreeMap<ConversationKey, Timestamp>,
     /// Counts on when everything is lost, as the clock does that Redis makes places of.
     first_place: usize,
     saved: Conversations,
@@ -78,7 +79,7 @@ impl Model {
     pub(super) fn loses_everything(&self) {
         let mut kept = self.kept();
         kept.first_place += kept.forgotten.len();
-        (kept.conversations, kept.forgotten, kept.saved) = Default::default();
+        (kept.conversations, kept.listed, kept.forgotten, kept.saved) = Default::default();
     }
 
     pub(super) fn is_known_to_have_lost(&self) {
@@ -137,6 +138,40 @@ impl SharedMemory for Model {
             messages.retain(|id, _| Some(*id) > *mark);
             (messages.len() < before, mark.unwrap_or(up_to))
         })
+    }
+
+    async fn enlist(&self, id: &ConversationKey, updated_at: Timestamp) -> Result<(), Failed> {
+        self.ask(|kept| {
+            let before = kept.listed.entry(id.clone()).or_insert(updated_at);
+            *before = updated_at.max(*before);
+        })
+    }
+
+    async fn listed(&self, of: PrincipalHash) -> Result<Vec<ListingPlace>, Failed> {
+        let place = |(key, updated_at): (&ConversationKey, &Timestamp)| ListingPlace {
+            updated_at: *updated_at,
+            id: key.id().clone(),
+        };
+        self.ask(|kept| {
+            let own = kept.listed.iter().filter(|(key, _)| key.realm() == Realm::Own(of));
+            own.map(place).collect()
+        })
+    }
+
+    async fn strike(&self, of: PrincipalHash, gone: &[ListingPlace]) -> Result<(), Failed> {
+        self.ask(|kept| {
+            for place in gone {
+                let key = ConversationKey::new(Realm::Own(of), place.id.clone());
+                if kept.listed.get(&key).is_some_and(|updated_at| *updated_at <= place.updated_at) {
+                    kept.listed.remove(&key);
+                }
+            }
+        })
+    }
+
+    async fn peek(&self, id: &ConversationKey) -> Result<Option<ListingItem>, Failed> {
+        let found = self.read(id).await?;
+        Ok(found.history.map(|history| ListingItem::of(id.id().clone(), &history)))
     }
 
     async fn tell(&self, id: &ConversationKey, mark: MessageId) -> Result<(), Failed> {
