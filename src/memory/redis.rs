@@ -25,6 +25,9 @@ static PEEK: Script = Script::new(Operation::List, include_str!("peek.lua"));
 /// How many conversations a principal's list holds; of the others only their owner knows the ids.
 const MOST_LISTED: usize = 1000;
 
+/// How much longer a list lives than what is in it, in milliseconds: replicas tell it of uses some seconds late.
+const LISTED_AFTERWARDS_MS: u64 = 60_000;
+
 /// How many forgotten conversations the list of them holds, roughly: more than replicas can miss, which read it every
 /// second.
 const MOST_NEWS: usize = 10_000;
@@ -88,7 +91,11 @@ impl Memory for RedisMemory {
     }
 
     async fn history(&self, conversation: &ConversationKey) -> Result<Option<History>, MemoryUnavailable> {
-        Ok(self.read(conversation).await?.history)
+        let history = self.read(conversation).await?.history;
+        if let Some(history) = &history {
+            self.enlist(conversation, history.updated()).await?;
+        }
+        Ok(history)
     }
 
     async fn clear(
@@ -159,7 +166,8 @@ impl SharedMemory for RedisMemory {
 
     async fn enlist(&self, conversation: &ConversationKey, updated_at: Timestamp) -> Result<(), Failed> {
         let Realm::Own(of) = conversation.realm() else { return Ok(()) };
-        let call = LIST.on([self.redis.keys().listed(of)]).arg(self.ttl_ms).arg(MOST_LISTED);
+        let lives = self.ttl_ms.saturating_add(LISTED_AFTERWARDS_MS);
+        let call = LIST.on([self.redis.keys().listed(of)]).arg(lives).arg(MOST_LISTED);
         Ok(self.redis.run(&call.arg(updated_at.as_millis()).arg(conversation.id().as_str())).await?)
     }
 

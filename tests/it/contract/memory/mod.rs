@@ -1,11 +1,14 @@
 //! What every implementation of `Memory` promises.
 
+mod listing;
+
 use std::any::Any;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use listing::*;
 use polylogue::config::{Config, Span};
 use polylogue::memory::{LocalMemory, Measured, Memory, RedisMemory, ShelteredMemory, Written};
 use polylogue::redis::Redis;
@@ -45,6 +48,11 @@ macro_rules! every_claim {
             two_that_write_at_once_lose_nothing
             a_turn_answered_twice_is_remembered_once_and_whole
             conversations_do_not_mix
+            two_principals_may_use_the_same_id_and_never_meet
+            a_list_shows_a_principals_own_conversations_the_newest_first
+            a_list_is_read_page_by_page
+            what_was_forgotten_is_not_listed
+            being_read_keeps_a_conversation_listed_and_being_listed_does_not
         );
     };
 }
@@ -311,6 +319,9 @@ async fn what_is_asked_of_a_memory_is_counted() {
     memory.history(&here()).await.unwrap();
 
     let count = |operation| metrics.memory.operations.get(&(Backend::Local, operation, Outcome::Ok));
-    assert_eq!(MemoryOperation::ALL.iter().map(|operation| count(*operation)).collect::<Vec<_>>(), [1, 1, 0]);
+    assert_eq!(
+        MemoryOperation::ALL.iter().map(|operation| count(*operation)).collect::<Vec<_>>(),
+        [1, 1, 0, 0]
+    );
     assert_eq!(metrics.memory.conversations.get(&(Backend::Local,)), 1);
 }
