@@ -20,6 +20,7 @@ use crate::exit::Failure;
 use crate::flags::Flags;
 use crate::http::accept::{self, Watched};
 use crate::http::management::{Management, StatusBoard};
+use crate::http::roster::Roster;
 use crate::http::{self, Documents, Health, Services, asyncapi, document};
 use crate::limits::RateLimits;
 use crate::llm::{self, ChatModel, Upstreams};
@@ -115,7 +116,8 @@ impl App {
             show_redis(&board, redis.clone());
         }
         let management = Shutdown::new();
-        let (listen, management_listen) = listen(&services, &connections, board, &management).await?;
+        let roster = Roster::new(Arc::clone(&connections), replica);
+        let (listen, management_listen) = listen(&services, &connections, board, roster, &management).await?;
         services.health.started();
         info!(event = "application_ready", %listen, %management_listen, docs = format!("http://{listen}/docs"), "ready");
         let state = redis.map(|connected| connected.keeping);
@@ -250,6 +252,7 @@ async fn listen(
     services: &Services,
     connections: &Arc<Connections>,
     board: Arc<StatusBoard>,
+    roster: Roster,
     until: &Shutdown,
 ) -> Result<(SocketAddr, SocketAddr), Failure> {
     let Services { config, metrics, health, shutdown, .. } = services;
@@ -268,7 +271,7 @@ async fn listen(
     let settings = accept::Settings::public(&config.server);
     shutdown.spawn(accept::serve(public, endpoint, settings, Some(watched), shutdown.clone()));
 
-    let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board);
+    let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board).with_sockets(roster);
     let settings = accept::Settings::management(&config.server);
     until.spawn(accept::serve(management, endpoint, settings, None, until.clone()));
     Ok(addresses)

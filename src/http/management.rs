@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::probes::{Probes, REVISION, VERSION};
 use super::problem::Problem;
+use super::roster::{self, Roster};
 use super::{Health, Readiness};
 use crate::telemetry::metrics::Metrics;
 use crate::words::RequestId;
@@ -55,12 +56,20 @@ pub struct Management {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     board: Arc<StatusBoard>,
+    roster: Option<Roster>,
 }
 
 impl Management {
     /// Shows what these say.
     pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, board: Arc<StatusBoard>) -> Self {
-        Self { probes: Probes::management(health.clone()), health, metrics, board }
+        Self { probes: Probes::management(health.clone()), health, metrics, board, roster: None }
+    }
+
+    /// Shows and ends sockets, too.
+    #[must_use]
+    pub fn with_sockets(mut self, roster: Roster) -> Self {
+        self.roster = Some(roster);
+        self
     }
 
     fn metrics(&self) -> Response {
@@ -98,6 +107,9 @@ impl Endpoint for Management {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         if let Some(answer) = self.probes.answer(&request) {
             return Ok(answer);
+        }
+        if let Some(roster) = self.roster.as_ref().filter(|_| request.uri().path() == roster::PATH) {
+            return Ok(roster.answer(&request).await);
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         Ok(match request.uri().path() {

@@ -14,6 +14,7 @@ pub mod limit_headers;
 pub mod management;
 pub mod probes;
 pub mod problem;
+pub mod roster;
 mod services;
 pub mod sse;
 pub mod wire;

@@ -98,6 +98,11 @@ impl Keys {
         self.of("conns", &format!("{}:replaced", short_hash(&principal.to_string())))
     }
 
+    /// Whose sockets are to end: a stream of hashes of principals.
+    pub fn dismissed(&self) -> String {
+        self.of("conns", "dismissed")
+    }
+
     /// What a policy has counted of a subject.
     pub fn limit(&self, policy: &str, subject: &str) -> String {
         self.of("limits", &format!("{policy}:{}", short_hash(subject)))

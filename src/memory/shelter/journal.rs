@@ -133,8 +133,8 @@ impl Journal {
     }
 
     /// The entry in its owner's list is to be written anew.
-    pub(super) fn to_enlist(&self, id: &ConversationKey) {
-        self.with(|pages| pages.to_enlist(id));
+    pub(super) fn note_unlisted(&self, id: &ConversationKey) {
+        self.with(|pages| pages.note_unlisted(id));
     }
 
     /// When this conversation was spoken in last, if anything of it is here; looking is no use.

@@ -67,7 +67,7 @@ impl<S: SharedMemory> ShelteredMemory<S> {
         // Side by side: who waits for the one does not wait longer for the other.
         let (answer, enlisted) = join!(shared.write(id, &portion), shared.enlist(id, portion.updated_at));
         if enlisted.is_err() {
-            journal.to_enlist(id);
+            journal.note_unlisted(id);
         }
         let answer = match answer {
             Ok(answer) => answer,
@@ -113,7 +113,7 @@ impl<S: SharedMemory> Memory for ShelteredMemory<S> {
                 let history = journal.learn(conversation, found, began);
                 if history.is_some() {
                     // It lives on, so must its entry; there is no hurry.
-                    journal.to_enlist(conversation);
+                    journal.note_unlisted(conversation);
                 }
                 Ok(history)
             }

@@ -178,7 +178,7 @@ impl Pages {
     }
 
     /// The entry in its owner's list is to be written anew. Of too many the next use tells again.
-    pub(super) fn to_enlist(&mut self, id: &ConversationKey) {
+    pub(super) fn note_unlisted(&mut self, id: &ConversationKey) {
         if id.realm() != Realm::Common && self.unlisted.len() < self.most_conversations {
             self.unlisted.insert(id.clone());
         }
