@@ -132,7 +132,8 @@ async fn a_list_goes_on_without_redis_and_is_whole_again_when_it_comes_back_empt
     assert_eq!(ids(&service.here, ADA).await, ["there", "here"]);
 
     redis.kill_9();
-    notes(&service.here, ADA, "begun", "3").await;
+    let asked = json!({"message": "was Troy real?", "personas": ["guide"], "conversation_id": "begun"});
+    assert_eq!(service.here.post(ADA, "/chat", asked).await.status.as_u16(), 200);
     let list = service.here.get(ADA, "/conversations").await.body;
     assert_eq!((&list["data"][0]["id"], &list["degraded"]), (&json!("begun"), &json!(true)), "{list}");
     assert_eq!(list["data"].as_array().unwrap().len(), 2, "what is known here: {list}");

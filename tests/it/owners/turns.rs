@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::stage::{Answer, Replica, Service};
 use super::{ADA, BOB, NOBODY, NOBODY_ELSE, OTHER_ADA, on_both};
+use crate::support::eventually;
 
 on_both![
     a_turn_is_not_known_to_anybody_else_on_any_replica,
@@ -30,13 +31,17 @@ async fn asked_about(replica: &Replica, principal: &str, turn: &str) -> [Answer;
 /// Begins a turn that goes on until the model goes on.
 async fn stands_still(replica: &Replica, principal: &str, conversation: &str) -> String {
     replica.app.model.rules([Rule::says(["Once ", "upon "]).pausing_after(1)]);
-    replica.post(principal, "/turns", ask(conversation)).await.turn()
+    let turn = replica.post(principal, "/turns", ask(conversation)).await.turn();
+    let path = format!("/turns/{turn}");
+    let speaks = async || replica.get(principal, &path).await.body["replies"][0]["content"] == "Once ";
+    eventually("the turn stands still", speaks).await;
+    turn
 }
 
 async fn ends(replica: &Replica, principal: &str, turn: &str) -> Value {
     let path = format!("/turns/{turn}");
     let ended = async || replica.get(principal, &path).await.body["status"] != "running";
-    crate::support::eventually("the turn has ended", ended).await;
+    eventually("the turn has ended", ended).await;
     replica.get(principal, &path).await.body
 }
 
@@ -139,7 +144,7 @@ async fn a_socket_neither_resumes_nor_cancels_what_is_anothers(service: &Service
         for other in [BOB, NOBODY] {
             let mut socket = replica.socket(other).await;
             for kind in ["resume", "cancel"] {
-                socket.say(json!({"type": kind, "ref": kind, "turn_id": turn, "after": "0-0"})).await;
+                socket.say(json!({"type": kind, "ref": kind, "turn_id": turn})).await;
                 let answer = socket.next().await;
                 assert_eq!((&answer["type"], &answer["ref"]), (&json!("error"), &json!(kind)), "{answer}");
                 assert_eq!(answer["error"]["code"], "turn_not_found", "{answer}");
