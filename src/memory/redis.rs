@@ -18,9 +18,9 @@ use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Realm, Ti
 static MERGE: Script = Script::new(Operation::Merge, include_str!("merge.lua"));
 static HISTORY: Script = Script::new(Operation::History, include_str!("history.lua"));
 static CLEAR: Script = Script::new(Operation::Clear, include_str!("clear.lua"));
-static LIST: Script = Script::new(Operation::List, include_str!("list.lua"));
-static STRIKE: Script = Script::new(Operation::List, include_str!("strike.lua"));
-static PEEK: Script = Script::new(Operation::List, include_str!("peek.lua"));
+static LIST: Script = Script::new(Operation::Index, include_str!("list.lua"));
+static STRIKE: Script = Script::new(Operation::Index, include_str!("strike.lua"));
+static PEEK: Script = Script::new(Operation::History, include_str!("peek.lua"));
 
 /// How many conversations a principal's list holds; of the others only their owner knows the ids.
 const MOST_LISTED: usize = 1000;
@@ -173,7 +173,7 @@ impl SharedMemory for RedisMemory {
 
     async fn listed(&self, of: PrincipalHash) -> Result<Vec<ListingPlace>, Failed> {
         let key = self.redis.keys().listed(of);
-        let call = Call::command(Operation::List, "ZRANGE", key).arg(&["0", "-1", "WITHSCORES"]);
+        let call = Call::command(Operation::Index, "ZRANGE", key).arg(&["0", "-1", "WITHSCORES"]);
         let scored: Vec<(String, f64)> = self.redis.read(&call).await?;
         let place = |(id, score): &(String, f64)| {
             let updated_at = Timestamp::from_millis(*score as u64);

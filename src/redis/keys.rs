@@ -134,6 +134,9 @@ mod tests {
         assert!(rest.iter().all(|other| *other == first));
         assert_eq!(first, format!("{:04x}", conversation.tag()));
         assert!(keys.log(turn).starts_with("polylogue:1:{"));
+        let own = ConversationKey::of(&"key:ada".parse().unwrap(), conversation.id());
+        assert_ne!(keys.conversation(&own), keys.conversation(&conversation));
+        assert!(!keys.conversation(&own).contains("ada"));
         assert!(!keys.limit("default", "192.0.2.7").contains("192"));
     }
 }

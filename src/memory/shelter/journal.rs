@@ -111,7 +111,7 @@ impl Journal {
         if let Some(suppressed) = self.inner.conflicts.line(&self.inner.metrics.process) {
             warn!(
                 event = "memory_merge_conflict",
-                conversation_id = %id,
+                conversation_id = %id.id(),
                 suppressed,
                 "a turn was answered twice; the version that was shared first is kept"
             );

@@ -146,7 +146,7 @@ label! {
     /// What Redis is asked to do.
     RedisOperation {
         Accept = "accept", Append = "append", Finish = "finish", TakeOver = "take_over", Restore = "restore",
-        Read = "read", Follow = "follow", Cancel = "cancel", Index = "index", Merge = "merge", History = "history", List = "list",
+        Read = "read", Follow = "follow", Cancel = "cancel", Index = "index", Merge = "merge", History = "history",
         Clear = "clear", Beat = "beat", Admit = "admit", Decide = "decide",
     }
 }

@@ -1,5 +1,6 @@
 use poem::http::Method;
 use polylogue::simulator::Rule;
+use polylogue::telemetry::metrics::Takeover;
 use serde_json::{Value, json};
 
 use super::stage::{Answer, Replica, Service};
@@ -12,6 +13,7 @@ on_both![
     nobody_else_can_cancel_a_turn_or_find_its_conversation_busy,
     an_idempotency_key_is_its_principals_own_over_http,
     a_reference_is_its_principals_own_over_a_socket,
+    a_turn_that_was_taken_over_is_still_its_principals,
     a_socket_neither_resumes_nor_cancels_what_is_anothers,
 ];
 
@@ -138,6 +140,23 @@ async fn a_reference_is_its_principals_own_over_a_socket(service: &Service) {
     }
 }
 
+async fn a_turn_that_was_taken_over_is_still_its_principals(service: &Service) {
+    let turn = stands_still(&service.here, ADA, "c").await;
+    service.there.app.model.rules([Rule::says(["Once ", "upon ", "a time."])]);
+    let chat = &service.there.app.app.services().chat;
+    chat.adopt(turn.parse().unwrap(), 1, Takeover::Died).await;
+
+    assert_eq!(ends(&service.there, ADA, &turn).await["replies"][0]["content"], "Once upon a time.");
+    for replica in service.replicas() {
+        assert_eq!(replica.get(BOB, &format!("/turns/{turn}")).await.status.as_u16(), 404);
+        let messages = replica.get(ADA, "/conversations/c/messages").await.body;
+        assert_eq!(messages["data"][1]["content"], "Once upon a time.", "{messages}");
+        for other in [BOB, NOBODY] {
+            assert_eq!(replica.get(other, "/conversations/c").await.status.as_u16(), 404);
+        }
+    }
+}
+
 async fn a_socket_neither_resumes_nor_cancels_what_is_anothers(service: &Service) {
     let turn = stands_still(&service.here, ADA, "c").await;
     for replica in service.replicas() {
@@ -156,4 +175,23 @@ async fn a_socket_neither_resumes_nor_cancels_what_is_anothers(service: &Service
     assert_eq!(socket.next().await["type"], "turn.started");
     service.here.app.model.go_on();
     socket.until("turn.completed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_takes_as_many_looks_to_know_nothing_of_a_turn_as_to_know_that_it_is_anothers() {
+    const ASKED: u64 = 20;
+    let service = Service::on_redis().await;
+    let redis = service.redis.as_ref().unwrap();
+    let turn = stands_still(&service.here, ADA, "c").await;
+    let mut never = turn.clone();
+    never.replace_range(..26, "01KASQ6W8V3Z0Q4T5Y7M2N9PBC");
+    for replica in service.replicas() {
+        for id in [&turn, &never] {
+            let before = redis.calls("hget").await;
+            for _ in 0..ASKED {
+                assert_eq!(replica.get(BOB, &format!("/turns/{id}")).await.status.as_u16(), 404);
+            }
+            assert_eq!(redis.calls("hget").await - before, ASKED, "also where the turn runs");
+        }
+    }
 }
