@@ -8,6 +8,7 @@ use poem::http::{HeaderValue, Method, header};
 use poem::{Endpoint, Request, Response};
 use serde_json::{Value, json};
 
+use super::gate::Gate;
 use super::probes::{Probes, REVISION, VERSION};
 use super::problem::Problem;
 use super::roster::{self, Roster};
@@ -56,13 +57,14 @@ pub struct Management {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     board: Arc<StatusBoard>,
+    gate: Gate,
     roster: Option<Roster>,
 }
 
 impl Management {
-    /// Shows what these say.
-    pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, board: Arc<StatusBoard>) -> Self {
-        Self { probes: Probes::management(health.clone()), health, metrics, board, roster: None }
+    /// Shows what these say, and to whom `gate` lets in more than probes and metrics.
+    pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, board: Arc<StatusBoard>, gate: Gate) -> Self {
+        Self { probes: Probes::management(health.clone()), health, metrics, board, gate, roster: None }
     }
 
     /// Shows and ends sockets, too.
@@ -108,16 +110,27 @@ impl Endpoint for Management {
         if let Some(answer) = self.probes.answer(&request) {
             return Ok(answer);
         }
-        if let Some(roster) = self.roster.as_ref().filter(|_| request.uri().path() == roster::PATH) {
-            return Ok(roster.answer(&request).await);
-        }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         Ok(match request.uri().path() {
             "/metrics" if is_read => self.metrics(),
-            "/status" if is_read => self.status(),
-            "/metrics" | "/status" | "/livez" | "/readyz" | "/startupz" | "/version" => wrong_method(),
-            _ => Problem::answer_to(poem::error::NotFoundError.into(), &RequestId::random(), &[]),
+            "/metrics" | "/livez" | "/readyz" | "/startupz" | "/version" => wrong_method(),
+            _ => self.guarded(&request, is_read).await,
         })
+    }
+}
+
+impl Management {
+    /// Whoever is not let in does not learn what there is either.
+    async fn guarded(&self, request: &Request, is_read: bool) -> Response {
+        if let Err(problem) = self.gate.pass(request) {
+            return problem.into_response(&RequestId::random());
+        }
+        match (request.uri().path(), &self.roster) {
+            ("/status", _) if is_read => self.status(),
+            ("/status", _) => wrong_method(),
+            (roster::PATH, Some(roster)) => roster.answer(request).await,
+            _ => Problem::answer_to(poem::error::NotFoundError.into(), &RequestId::random(), &[]),
+        }
     }
 }
 

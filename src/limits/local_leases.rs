@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::dismissals::{Dismissal, LocalDismissals};
-use super::{Admission, Leases, LeasesUnavailable};
+use super::{Admission, Leases, LeasesUnavailable, NoteName, NotesUnavailable};
 use crate::telemetry::metrics::{LeaseKind, Metrics};
 use crate::words::{ConnectionId, Principal, PrincipalHash};
 
@@ -82,6 +82,14 @@ impl Leases for LocalLeases {
 
     async fn release(&self, principal: &Principal, holder: ConnectionId) {
         self.with(|held, _| held.release(principal, holder));
+    }
+
+    async fn leave(&self, _: &NoteName, _: &str, _: Duration) -> bool {
+        false
+    }
+
+    async fn collect(&self, _: &NoteName) -> Result<Option<String>, NotesUnavailable> {
+        Ok(None)
     }
 
     async fn held(&self, principal: &Principal) -> usize {

@@ -11,7 +11,7 @@ const LEAVES: [&str; 6] = ["words", "config", "telemetry", "resilience", "shutdo
 fn arrows(module: &str) -> BTreeSet<&'static str> {
     let below: &[&str] = match module {
         "main" => &["app", "cli"],
-        "cli" => &["app"],
+        "cli" => &["app", "auth"],
         "app" => &[
             "http",
             "connections",
@@ -23,13 +23,14 @@ fn arrows(module: &str) -> BTreeSet<&'static str> {
             "limits",
             "fleet",
             "flags",
+            "auth",
             "redis",
             "simulator",
         ],
-        "http" => &["connections", "chat", "limits"],
-        "connections" => &["limits", "fleet"],
+        "http" => &["connections", "chat", "limits", "auth"],
+        "connections" => &["limits", "fleet", "auth"],
         "chat" => &["graph", "llm", "turnlog", "memory", "limits", "fleet", "flags"],
-        "llm" | "simulator" | "flags" => &[],
+        "llm" | "simulator" | "flags" | "auth" => &[],
         "turnlog" | "memory" | "limits" | "fleet" => &["redis"],
         "redis" => &[],
         "resilience" => return ["config", "telemetry"].into(),

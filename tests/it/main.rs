@@ -8,6 +8,7 @@
 
 mod api;
 mod architecture;
+mod auth;
 mod cluster;
 mod contract;
 mod edge;

@@ -11,6 +11,7 @@ on_both![
     an_operator_sees_a_principals_sockets_on_all_replicas,
     an_operator_ends_a_principals_sockets_on_all_replicas_and_nobody_elses,
     what_an_operator_asks_for_has_to_be_a_principal,
+    only_an_operator_sees_and_ends_sockets,
 ];
 
 async fn an_operator_sees_a_principals_sockets_on_all_replicas(service: &Service) {
@@ -60,6 +61,16 @@ async fn what_an_operator_asks_for_has_to_be_a_principal(service: &Service) {
         (wrong.status.as_u16(), &wrong.headers["allow"]),
         (405, &"GET, HEAD, DELETE".parse().unwrap())
     );
+}
+
+async fn only_an_operator_sees_and_ends_sockets(service: &Service) {
+    let mut socket = service.here.socket(ADA).await;
+    for method in [Method::GET, Method::DELETE, Method::POST] {
+        let answer = service.here.manage_with("open peas", method, "/connections?principal=key:ada").await;
+        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (401, &json!("unauthenticated")));
+    }
+    socket.say(json!({"type": "ping", "ref": "alive?"})).await;
+    assert_eq!(socket.next().await["type"], "pong");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,7 @@ use polylogue::connections::Connections;
 use polylogue::http::management::{Management, StatusBoard};
 use polylogue::http::problem::Problem;
 use polylogue::http::roster::Roster;
-use polylogue::http::{self, Health, Identity};
+use polylogue::http::{self, Gate, Health, Identity};
 use polylogue::limits::Leases;
 use polylogue::telemetry::metrics::{IdentifiedBy, Metrics};
 use polylogue::words::{ClientAddress, Principal, ReplicaId, RequestId};
@@ -109,7 +109,8 @@ impl Replica {
         let api = api.catch_all_error(async |error| Problem::answer_to(error, &RequestId::random(), &[]));
         let door: Door = Arc::new(ToDynEndpoint(api.map_to_response()));
         let roster = Roster::new(Arc::clone(&connections), replica);
-        let management = Management::new(Arc::new(Health::new()), metrics, Arc::new(StatusBoard::new()));
+        let (gate, board) = (Gate::new(Some(&"open sesame".into())), Arc::new(StatusBoard::new()));
+        let management = Management::new(Arc::new(Health::new()), metrics, board, gate);
         Self { app, management: management.with_sockets(roster), door, connected }
     }
 
@@ -147,9 +148,15 @@ impl Replica {
         answered(self.door.get_response(request).await).await
     }
 
-    /// What the management port answers.
+    /// What the management port answers to an operator.
     pub async fn manage(&self, method: Method, path: &str) -> Answer {
-        let request = poem::Request::builder().method(method).uri_str(path).finish();
+        self.manage_with("open sesame", method, path).await
+    }
+
+    /// What it answers to whoever shows this token.
+    pub async fn manage_with(&self, token: &str, method: Method, path: &str) -> Answer {
+        let request = poem::Request::builder().method(method).uri_str(path);
+        let request = request.header("authorization", format!("Bearer {token}")).finish();
         answered(self.management.get_response(request).await).await
     }
 
@@ -220,9 +227,8 @@ impl Socket {
         loop {
             let next =
                 timeout(Duration::from_secs(20), self.0.next()).await.expect("the socket does not end");
-            match next.expect("it says how it ends").unwrap() {
-                Message::Close(Some(frame)) => return (frame.code.into(), frame.reason.to_string()),
-                _ => {}
+            if let Message::Close(Some(frame)) = next.expect("it says how it ends").unwrap() {
+                return (frame.code.into(), frame.reason.to_string());
             }
         }
     }
@@ -242,5 +248,5 @@ fn identity(principal: &str) -> Identity {
         Principal::Key(_) | Principal::Subject(_) => ClientAddress::from(IpAddr::from([192, 0, 2, 1])),
     };
     let (request_id, identified_by) = (RequestId::random(), IdentifiedBy::Connection);
-    Identity { request_id, address, identified_by, principal, arrived: Instant::now() }
+    Identity { request_id, address, identified_by, principal, grant: None, arrived: Instant::now() }
 }
