@@ -132,7 +132,7 @@ label! {
 }
 label! {
     /// What is done with a conversation.
-    MemoryOperation { Add = "add", History = "history", Clear = "clear" }
+    MemoryOperation { Add = "add", History = "history", Clear = "clear", List = "list" }
 }
 label! {
     /// How an operation ended.
