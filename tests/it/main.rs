@@ -23,4 +23,5 @@ mod simulator;
 mod sockets;
 mod support;
 mod takeover;
+mod tls;
 mod turns;
