@@ -8,6 +8,7 @@
 
 mod api;
 mod architecture;
+mod attacks;
 mod cluster;
 mod contract;
 mod edge;

@@ -30,7 +30,7 @@ use super::place::Place;
 use super::streams::{Stream, Streams};
 use super::tied::Tied;
 use super::tls::Tls;
-use super::{Acceptor, proxy};
+use super::{Acceptor, host, proxy};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::ConnectionEnd;
 
@@ -206,7 +206,7 @@ where
         scheme: Scheme,
         pace: &Arc<Pace>,
     ) -> impl Future<Output = Result<hyper::Response<Tied>, Infallible>> + Send + 'static {
-        let version = request.version();
+        let (version, is_clear) = (request.version(), host::is_clear(&request));
         let answering = pace.request_started(version);
         let pace = pace.clone();
         let endpoint = self.endpoint.clone();
@@ -216,7 +216,7 @@ where
             let mut request: Request =
                 (request, LocalAddr(local.into()), RemoteAddr(peer.into()), scheme).into();
             request.set_data(Wire::new(pace, stream.clone()));
-            let mut response = endpoint.get_response(request).await;
+            let mut response = if is_clear { endpoint.get_response(request).await } else { host::refusal() };
             fit_connection(&mut response, version, &draining);
             Ok(hyper::Response::from(response).map(|body| Tied::new(body, answering, stream)))
         }

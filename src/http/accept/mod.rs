@@ -5,6 +5,7 @@
 
 mod connection;
 mod crowd;
+mod host;
 mod pace;
 mod place;
 mod proxy;

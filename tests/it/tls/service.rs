@@ -21,7 +21,7 @@ async fn a_turn_is_answered_and_streamed_over_tls() {
     let certificates = Certificates::make();
     let (_app, client) = on(settings(&certificates.pair("server")), &certificates).await;
     let turn = client.post("/api/v1/chat", json!({"message": "hello", "personas": ["guide"]})).await;
-    assert_eq!((turn.status, &turn.body["state"]), (200, &json!("completed")), "{turn:?}");
+    assert_eq!((turn.status, &turn.body["status"]), (200, &json!("completed")), "{turn:?}");
     let mut stream = client.stream(json!({"message": "hello", "personas": ["guide"]})).await;
     assert_eq!(stream.until("turn.completed").await.first().unwrap().name, "turn.started");
 }

@@ -1,0 +1,130 @@
+//! Floods of HTTP/2 frames.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout};
+
+use super::frames::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Http2, PING, RST_STREAM, SETTINGS, frame, get,
+    request,
+};
+use super::target::Target;
+use super::watch::Watch;
+
+const CALM: u32 = 11;
+const CANCEL: [u8; 4] = [0, 0, 0, 8];
+
+/// Sends as long as the server takes it, but not for ever; reads meanwhile if it is told to.
+async fn flood(target: &Target, open: &[u8], piece: &[u8], reads: bool) -> bool {
+    let client = Http2::begin(target.attacker().await, &[]).await;
+    let (mut reading, mut writing) = client.0.into_split();
+    let sending = async {
+        use tokio::io::AsyncWriteExt as _;
+        let until = Instant::now() + Duration::from_secs(3);
+        if writing.write_all(open).await.is_err() {
+            return false;
+        }
+        while Instant::now() < until {
+            match timeout(Duration::from_secs(5), writing.write_all(piece)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return false,
+                Err(_) => panic!("neither taken nor cut"),
+            }
+        }
+        true
+    };
+    let swallowing = async {
+        use tokio::io::AsyncReadExt as _;
+        let mut buffer = vec![0; 65536];
+        while reads && reading.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+        std::future::pending::<bool>().await
+    };
+    tokio::select! { taken = sending => taken, never = swallowing => never }
+}
+
+#[tokio::test]
+async fn rapid_resets_end_the_connection() {
+    let target = Target::start(&[]).await;
+    let watch = Watch::begin(&target).await;
+    let attack = async |_: u32| {
+        let mut client = Http2::begin(target.attacker().await, &[]).await;
+        let resets = (0..10_000_u32).flat_map(|n| {
+            [get(2 * n + 1, "/api/v1/personas"), frame(RST_STREAM, 0, 2 * n + 1, &CANCEL)].concat()
+        });
+        client.send(&resets.collect::<Vec<_>>()).await;
+        client.goodbye().await
+    };
+    let goodbyes = join_all((0..20).map(attack)).await;
+    assert!(goodbyes.iter().all(|code| code.is_none_or(|code| code == CALM)), "{goodbyes:?}");
+    target.has_closed("protocol_error", 20).await;
+    watch.ends("rapid reset, 20 × 10,000 streams", "GOAWAY ENHANCE_YOUR_CALM, closed", 100).await;
+}
+
+#[tokio::test]
+async fn continuations_without_end_end_the_connection() {
+    let target = Target::start(&[]).await;
+    let watch = Watch::begin(&target).await;
+    let open = frame(HEADERS, END_STREAM, 1, &request("GET", "/"));
+    for piece in [vec![], vec![0; 1], [b"\0\x01a\x7f".as_slice(), &[b'b'; 127]].concat().repeat(120)] {
+        let piece = frame(CONTINUATION, 0, 1, &piece);
+        let taken = join_all((0..20).map(|_| flood(&target, &open, &piece, false))).await;
+        assert!(!taken.contains(&true), "a flood of {} bytes each went on for ever", piece.len());
+    }
+    target.has_closed("protocol_error", 60).await;
+    watch.ends("CONTINUATION flood, 60 connections", "GOAWAY, closed", 100).await;
+}
+
+#[tokio::test]
+async fn floods_of_small_frames_cost_no_memory() {
+    let target = Target::start(&[]).await;
+    let watch = Watch::begin(&target).await;
+    let open = frame(HEADERS, END_HEADERS, 1, &request("POST", "/api/v1/chat"));
+    let floods = [
+        frame(SETTINGS, 0, 0, &[]).repeat(1_000),
+        frame(PING, 0, 0, &[7; 8]).repeat(1_000),
+        frame(PING, ACK, 0, &[7; 8]).repeat(1_000),
+        frame(DATA, 0, 1, &[]).repeat(1_000),
+    ];
+    let mut going = 0;
+    for piece in &floods {
+        for reads in [true, false] {
+            let taken = join_all((0..3).map(|_| flood(&target, &open, piece, reads))).await;
+            going += taken.iter().filter(|taken| **taken).count();
+        }
+    }
+    let server = format!("{going} of 24 served in constant memory, the others closed");
+    watch.ends("SETTINGS, PING and empty DATA floods, 24 × 3 s", &server, 100).await;
+}
+
+#[tokio::test]
+async fn field_lists_and_streams_have_bounds() {
+    let target = Target::start(&[]).await;
+    let watch = Watch::begin(&target).await;
+    let mut client = Http2::begin(target.attacker().await, &[]).await;
+    let bomb = [request("GET", "/"), [b"\0\x01a\x7f".as_slice(), &[b'b'; 127]].concat().repeat(125)].concat();
+    assert!(client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb)).await);
+    // An indexed field of 16 KiB, asked for again and again in one byte each (a HPACK bomb).
+    let answer = loop {
+        let frame = client.next().await.expect("an answer");
+        if frame.kind == HEADERS || frame.kind == RST_STREAM {
+            break frame;
+        }
+    };
+    let is_431 = answer.kind == HEADERS && answer.payload.windows(3).any(|window| window == b"431");
+    assert!(answer.kind == RST_STREAM || is_431 || answer.flags & END_STREAM != 0, "{answer:?}");
+
+    let mut client = Http2::begin(target.attacker().await, &[]).await;
+    let open: Vec<u8> = (0..1_000_u32)
+        .flat_map(|n| frame(HEADERS, END_HEADERS, 2 * n + 1, &request("POST", "/api/v1/chat")))
+        .collect();
+    client.send(&open).await;
+    let mut refused = 0;
+    while refused < 100 {
+        match client.next().await {
+            Some(frame) => refused += usize::from(frame.kind == RST_STREAM),
+            None => break,
+        }
+    }
+    watch.ends("1,000 streams at once, 16 KiB of fields", "refused beyond 128, 431", 100).await;
+}
