@@ -33,7 +33,7 @@ async fn deep_and_wide_json_is_refused() {
         let refused = answered(&target, &post("", body.as_bytes()), 20).await;
         assert!(refused.iter().all(|status| *status == 400), "{refused:?}: {}", &body[..20]);
     }
-    watch.ends("nested, wide and huge JSON, 100 bodies of 0.5 MiB", "400", 100).await;
+    watch.ends("nested, wide and huge JSON, 100 bodies of 0.5 MiB", "400", 300).await;
 }
 
 #[tokio::test]

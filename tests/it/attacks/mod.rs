@@ -5,6 +5,8 @@
 //! differ. Conditions are that every request of the good client succeeds, that attackers are closed or refused, and
 //! that memory stays within a bound.
 
+#![expect(clippy::print_stdout, reason = "the figures are what these tests are run for")]
+
 mod bodies;
 mod crowds;
 mod forged;
