@@ -1,9 +1,10 @@
 //! The map of Polylogue; no logic.
 //!
-//! Arrows: `main → app → http → {connections, chat} → {graph, llm, turnlog, memory, limits, fleet, flags}`.
+//! Arrows: `main → app → http → {connections, chat, auth} → {graph, llm, turnlog, memory, limits, fleet, flags}`.
 //! `words`, `config`, `telemetry`, `resilience` and `shutdown` may be named by everyone and name none of the others.
 
 pub mod app;
+pub mod auth;
 pub mod chat;
 pub mod cli;
 pub mod config;

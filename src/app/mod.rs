@@ -13,6 +13,7 @@ use tracing::{error, info};
 pub use seams::{Connected, Seams, connect_redis};
 use status::{show_redis, status_board};
 
+use crate::auth::Authenticator;
 use crate::chat::{Chat, Parts, Personas};
 use crate::config::{self, Config};
 use crate::connections::Connections;
@@ -20,7 +21,7 @@ use crate::exit::Failure;
 use crate::flags::Flags;
 use crate::http::accept::{self, Tls, Watched};
 use crate::http::management::{Management, StatusBoard};
-use crate::http::{self, Documents, Health, Services, asyncapi, document};
+use crate::http::{self, Documents, Gate, Health, Services, asyncapi, document};
 use crate::limits::RateLimits;
 use crate::llm::{self, ChatModel, Upstreams};
 use crate::shutdown::{Sequence, Shutdown, end_part};
@@ -54,6 +55,8 @@ pub fn services(
     let (limiter, counted) = (Arc::clone(&seams.limiter), Arc::clone(metrics));
     let limits =
         RateLimits::new(&config.limits, &routes.limited_operations(), limiter, counted).map_err(wrong)?;
+    let policies: Vec<_> = config.limits.policies.keys().map(String::as_str).collect();
+    let auth = Authenticator::start(&config.auth, &policies, metrics, shutdown).map_err(wrong)?;
     let (log, turns) = (Arc::clone(&seams.log), config.turns.clone());
     let parts = Parts {
         personas,
@@ -69,6 +72,7 @@ pub fn services(
     Ok(Services {
         chat: Arc::new(Chat::new(&config, parts).map_err(|error| bug(error.as_ref()))?),
         config: Arc::new(config),
+        auth,
         limits: Arc::new(limits),
         metrics: Arc::clone(metrics),
         health: Arc::new(Health::new()),
@@ -266,12 +270,14 @@ async fn listen(
         openapi_3_0: document::text(&document::openapi_30(public_url)).into(),
         asyncapi: asyncapi::yaml(public_url).into(),
     };
-    let endpoint = http::public(services, http::api(services, connections), http::routes(), documents);
+    let api = http::api(services, connections);
+    let endpoint = http::public(services, connections, api, http::routes(), documents);
     let watched = Watched { metrics: Arc::clone(metrics), health: Arc::clone(health) };
     let settings = accept::Settings::public(&config.server).with_tls(public_tls);
     shutdown.spawn(accept::serve(public, endpoint, settings, Some(watched), shutdown.clone()));
 
-    let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board);
+    let gate = Gate::new(config.server.management_token.as_ref());
+    let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board, gate);
     let settings = accept::Settings::management(&config.server).with_tls(management_tls);
     until.spawn(accept::serve(management, endpoint, settings, None, until.clone()));
     Ok(addresses)

@@ -1,6 +1,7 @@
 //! The command line: what it may say, and the commands that only print or ask.
 
 mod healthcheck;
+mod keys;
 mod print;
 mod secured;
 
@@ -8,6 +9,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use keys::NewKey;
 
 use crate::app;
 use crate::config::{Effective, Flag, Sources, reference_markdown};
@@ -70,6 +73,16 @@ enum Command {
     },
     /// Runs the built-in stand-in for a model alone.
     SimulateLlm,
+    /// Makes API keys.
+    #[command(subcommand)]
+    Keys(Keys),
+}
+
+/// What can be done with API keys. Revoking one is removing its entry from the file.
+#[derive(Clone, Subcommand)]
+enum Keys {
+    /// Makes a key: prints it, this once, and the entry for the file that auth.keys_file names.
+    New(NewKey),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -120,6 +133,7 @@ impl Cli {
                 print::json(&app::openapi(matches!(version, OpenApiVersion::ThreeZero)))
             }
             Command::Graph => print::text(&app::graph()?),
+            Command::Keys(Keys::New(key)) => key.print(),
             Command::Healthcheck { url: Some(url) } => Ok(Task::Healthcheck(Probe::of(url))),
             Command::Healthcheck { url: None } => {
                 Probe::own(&sources.load()?.config.server).map(Task::Healthcheck)

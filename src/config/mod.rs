@@ -1,5 +1,6 @@
 //! What the operator may say: the embedded default file, a file, the environment, flags; later wins.
 
+mod auth;
 mod checks;
 mod environment;
 mod file;
@@ -17,6 +18,7 @@ mod show;
 mod tests;
 mod values;
 
+pub use auth::{Auth, Jwt};
 pub use load::{Effective, Flag, Sources};
 pub use place::PlaceOfRedis;
 pub use problem::ConfigError;

@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::leaf::{Key, Origin};
 use super::problem::Problem;
-use super::{ClientAuth, Config, Retry, Tls};
+use super::{ClientAuth, Config, Jwt, Retry, Tls};
 
 /// A replica is dead only after it missed this many signs of life in a row (`state.md` §3).
 const BEATS_PER_LEASE: u32 = 5;
@@ -28,6 +28,7 @@ pub(super) fn check(
     relations.limits(config);
     relations.upstreams(config);
     relations.texts(config);
+    relations.tokens(&config.auth.jwt);
 }
 
 /// A policy that is not in the default file must say how many and within how long.
@@ -58,6 +59,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         warnings.push(format!(
             "server.grace ({}) is not above turns.deadline ({}): a stop may cut turns short",
             config.server.grace, config.turns.deadline
+        ));
+    }
+    if !config.auth.is_on() && !config.server.listen.ip().to_canonical().is_loopback() {
+        warnings.push(format!(
+            "authentication is off and server.listen is {}: everybody who can reach it may use the model at your cost and \
+             read every conversation whose id they know; set auth.keys_file or auth.jwt.issuer, or let nobody reach it",
+            config.server.listen
         ));
     }
     warnings
@@ -229,6 +237,42 @@ impl Relations<'_> {
             "must be a filter such as info,polylogue=debug",
         );
     }
+}
+
+impl Relations<'_> {
+    fn tokens(&mut self, jwt: &Jwt) {
+        let key = |name: &str| Key::dotted("auth.jwt").child(name);
+        if !jwt.is_on() {
+            let idle = jwt.jwks_url.is_some() || jwt.key_file.is_some();
+            return self.single(!idle, &key("issuer"), "is missing: without it no token is taken");
+        }
+        let must = "must name at least one audience: a token meant for another service is not for this one";
+        self.single(!jwt.audience.is_empty(), &key("audience"), must);
+        let must = "or auth.jwt.key_file must say where the keys are, and not both";
+        self.single(jwt.jwks_url.is_some() != jwt.key_file.is_some(), &key("jwks_url"), must);
+        self.single(!jwt.algorithms.is_empty(), &key("algorithms"), "must name at least one");
+        let shared = jsonwebtoken::AlgorithmFamily::Hmac.algorithms();
+        let secrets = jwt.algorithms.iter().filter(|algorithm| shared.contains(algorithm)).count();
+        let must =
+            "with HS256, HS384 or HS512 must have no others: a public key must never be taken for a secret";
+        self.single(secrets == 0 || secrets == jwt.algorithms.len(), &key("algorithms"), must);
+        let must = "with HS256, HS384 or HS512 needs auth.jwt.key_file: a secret that can be fetched is none";
+        self.single(secrets == 0 || jwt.jwks_url.is_none(), &key("algorithms"), must);
+        if let Some(url) = &jwt.jwks_url {
+            let must = "must be an https address (http only to a loopback address) without user, password or fragment";
+            self.single(is_safe_url(url), &key("jwks_url"), must);
+        }
+    }
+}
+
+/// Keys that anybody on the way could replace are none.
+fn is_safe_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    let safe = matches!(uri.scheme_str(), Some("https")) || (uri.scheme_str() == Some("http") && is_here);
+    safe && !host.is_empty() && !user && !text.contains('#')
 }
 
 const MUST_BE_BASE_URL: &str = "must be an http or https address without user, password, query or fragment";

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Auth;
 use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_empty};
 
 /// Everything the operator may say, checked.
@@ -17,6 +18,7 @@ use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_em
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub server: Server,
+    pub auth: Auth,
     pub redis: Redis,
     pub memory: Memory,
     pub websocket: WebSocket,
@@ -35,6 +37,8 @@ pub struct Config {
 pub struct Server {
     pub listen: SocketAddr,
     pub management_listen: SocketAddr,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "hidden")]
+    pub management_token: Option<SecretString>,
     pub trusted_proxies: Vec<IpNet>,
     #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
     pub public_url: Option<PublicUrl>,

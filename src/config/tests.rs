@@ -230,7 +230,7 @@ fn what_is_shown_can_be_given_back() {
     let (_file, again) = file(&shown);
     let again = again.load().unwrap();
     assert_eq!(again.config.server.max_body, Bytes(1_000_001));
-    assert_eq!(again.config.limits.policies.len(), 3);
+    assert_eq!(again.config.limits.policies.len(), 4);
     assert_eq!(again.config.llm.upstreams[0].name, "a");
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use open::{Connection, Due};
 pub use place::Place;
-pub use tickets::{TICKET_TTL, Ticket};
+pub use tickets::{Redeemed, TICKET_TTL, Ticket, Unredeemed};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -161,7 +161,7 @@ impl Connections {
     }
 
     async fn try_admit(self: &Arc<Self>, principal: &Principal) -> Result<Place, Refused> {
-        let place = self.reserve(principal)?;
+        let place = self.reserve(ConnectionId(new_ulid(Timestamp::now().as_millis())), principal)?;
         let most = self.settings.websocket.max_per_client.get();
         let replace = self.settings.websocket.when_full == WhenFull::ReplaceOldest;
         match self.leases.admit(principal, place.id(), most, self.settings.lease(), replace).await {
@@ -177,8 +177,7 @@ impl Connections {
     }
 
     /// Takes one of this replica's places, before anybody else is asked; dropping the place undoes all of it.
-    fn reserve(self: &Arc<Self>, principal: &Principal) -> Result<Place, Refused> {
-        let id = ConnectionId(new_ulid(Timestamp::now().as_millis()));
+    fn reserve(self: &Arc<Self>, id: ConnectionId, principal: &Principal) -> Result<Place, Refused> {
         let line = Arc::new(Line::new());
         let mut register = self.register();
         if register.is_closed {
@@ -247,6 +246,13 @@ impl Connections {
         if entry.lease != Lease::None && tokio::runtime::Handle::try_current().is_ok() {
             let leases = self.leases.clone();
             self.shutdown.spawn(async move { leases.release(&entry.principal, id).await });
+        }
+    }
+
+    /// Forgets a place whose lease is somebody else's now.
+    fn forget(&self, id: ConnectionId) {
+        if let Some(entry) = self.register().entries.get_mut(&id) {
+            entry.lease = Lease::None;
         }
     }
 

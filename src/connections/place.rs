@@ -43,6 +43,11 @@ impl Place {
         Connection::new(self)
     }
 
+    /// Lets go of the place without giving its lease back: another replica may take it over.
+    pub(super) fn leave(self) {
+        self.connections.forget(self.id);
+    }
+
     pub(super) fn connections(&self) -> &Arc<Connections> {
         &self.connections
     }

@@ -9,16 +9,14 @@ mod tests;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use tracing::{info, warn};
+use std::time::Duration;
 
 pub use file::FlagsError;
 use file::{Content, read};
 use rollout::Rule;
 
 use crate::shutdown::Shutdown;
-use crate::telemetry::metrics::{Metrics, Outcome, WatchedFile};
+use crate::telemetry::metrics::{Metrics, WatchedFile};
 use crate::words::Principal;
 
 /// How often the file is looked at. Its content is compared, so Kubernetes' symlink swaps are seen like any change.
@@ -88,7 +86,7 @@ impl Flags {
     pub async fn watch(self: Arc<Self>, shutdown: Shutdown, metrics: Arc<Metrics>) {
         let Some((path, content)) = &self.file else { return };
         let mut last = content.clone();
-        note_success(&metrics);
+        metrics.process.note_loaded(WatchedFile::Flags);
         loop {
             tokio::select! {
                 () = shutdown.closing().cancelled() => return,
@@ -104,32 +102,14 @@ impl Flags {
     }
 
     fn take_over(&self, content: &Content, metrics: &Metrics) {
-        match Table::parse(content) {
-            Ok(table) => {
-                *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
-                note_success(metrics);
-                metrics.process.reloads.inc(&(WatchedFile::Flags, Outcome::Ok));
-                info!(event = "config_reloaded", file = "flags", "file taken over");
-            }
-            Err(error) => {
-                metrics.process.reloads.inc(&(WatchedFile::Flags, Outcome::Error));
-                let error: &(dyn std::error::Error + 'static) = &error;
-                warn!(
-                    event = "config_reload_failed",
-                    file = "flags",
-                    error,
-                    "file is wrong; nothing changes"
-                );
-            }
+        let taken = Table::parse(content);
+        metrics.process.note_reload(WatchedFile::Flags, taken.as_ref().map(|_| ()));
+        if let Ok(table) = taken {
+            *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
         }
     }
 
     fn table(&self) -> Arc<Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-fn note_success(metrics: &Metrics) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    metrics.process.reloaded.set(&(WatchedFile::Flags,), i64::try_from(now).unwrap_or(i64::MAX));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::telemetry::metrics::Outcome;
 
 /// A directory that goes with the test.
 struct Place(PathBuf);

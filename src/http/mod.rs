@@ -9,6 +9,7 @@ mod docs;
 pub mod document;
 pub mod edge;
 mod forwarded;
+mod gate;
 mod health;
 pub mod limit_headers;
 pub mod management;
@@ -26,7 +27,8 @@ use poem::http::{Method, StatusCode, header};
 use poem::{Request, Response, Route, get, post};
 
 pub use docs::Documents;
-pub use edge::{Edge, RouteTable};
+pub use edge::{Edge, HeldPlace, RouteTable};
+pub use gate::Gate;
 pub use health::{Health, Readiness};
 pub use probes::{REVISION, VERSION};
 pub use services::{Identity, Services};
@@ -52,13 +54,19 @@ pub fn routes() -> RouteTable {
 }
 
 /// The public port: `api` (which serves `routes`) and what there is beside it, behind the edge.
-pub fn public(services: &Services, api: Route, routes: RouteTable, documents: Documents) -> Edge<Route> {
+pub fn public(
+    services: &Services,
+    connections: &Arc<Connections>,
+    api: Route,
+    routes: RouteTable,
+    documents: Documents,
+) -> Edge<Route> {
     let prefix = services.config.server.public_url.as_ref().map_or("", PublicUrl::as_str);
     let home = format!("{prefix}/docs");
     let app = api
         .at("/", get(make_sync(move |_| redirect(&home))))
         .at("/problems/:code", get(make_sync(problem_page)));
-    Edge::new(documents.serve_on(app), beside(routes), services)
+    Edge::new(documents.serve_on(app), beside(routes), services, Arc::clone(connections))
 }
 
 /// The paths beside the API.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::auth::{Authenticator, Grant};
 use crate::chat::{Caller, Chat, IdempotencyKey};
 use crate::config::Config;
 use crate::http::Health;
@@ -19,6 +20,8 @@ pub struct Services {
     pub config: Arc<Config>,
     /// The product.
     pub chat: Arc<Chat>,
+    /// Who may ask.
+    pub auth: Arc<Authenticator>,
     /// The limits of every operation.
     pub limits: Arc<RateLimits>,
     /// Every metric.
@@ -40,6 +43,8 @@ pub struct Identity {
     pub identified_by: IdentifiedBy,
     /// Whose limits and places count.
     pub principal: Principal,
+    /// What the caller's credential is worth; `None` where authentication is off.
+    pub grant: Option<Arc<Grant>>,
     /// When the request's header was complete.
     pub arrived: Instant,
 }
@@ -52,6 +57,7 @@ impl Identity {
             principal: &self.principal,
             conversation,
             identified_by: self.identified_by,
+            policies: self.grant.as_ref().and_then(|grant| grant.policies()).map(|policies| &**policies),
         }
     }
 

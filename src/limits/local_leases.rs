@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Admission, Leases};
+use super::{Admission, Leases, NoteName, NotesUnavailable};
 use crate::telemetry::metrics::{LeaseKind, Metrics};
 use crate::words::{ConnectionId, Principal};
 
@@ -79,6 +79,14 @@ impl Leases for LocalLeases {
 
     async fn release(&self, principal: &Principal, holder: ConnectionId) {
         self.with(|held, _| held.release(principal, holder));
+    }
+
+    async fn leave(&self, _: &NoteName, _: &str, _: Duration) -> bool {
+        false
+    }
+
+    async fn collect(&self, _: &NoteName) -> Result<Option<String>, NotesUnavailable> {
+        Ok(None)
     }
 
     async fn held(&self, principal: &Principal) -> usize {

@@ -32,6 +32,8 @@ use crate::words::{ClientAddress, ConnectionId, ConversationId, Principal};
 pub const CHAT_FRAME: &str = "POST /api/v1/chat/stream";
 /// The operation that follows and resumes a turn; a `resume` frame counts as this.
 pub const RESUME: &str = "GET /api/v1/turns/{turn_id}/events";
+/// What a request without a valid credential counts as.
+pub const FAILED_AUTHENTICATION: &str = "failed authentication";
 
 /// A named policy: at most `quota` within `window` for each subject of its scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +139,22 @@ pub trait Leases: Send + Sync + 'static {
 
     /// How many places of this principal are taken.
     async fn held(&self, principal: &Principal) -> usize;
+
+    /// Leaves a note under a name that nobody can guess, for whichever replica asks for it first; gone after `ttl`.
+    /// `false`: only this process could be told, so it has to keep the note itself.
+    async fn leave(&self, name: &NoteName, note: &str, ttl: Duration) -> bool;
+
+    /// Takes a note away: one caller gets it, once.
+    async fn collect(&self, name: &NoteName) -> Result<Option<String>, NotesUnavailable>;
 }
+
+/// A hash of what whoever may collect a note was given.
+pub type NoteName = [u8; 32];
+
+/// Notes cannot be collected now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("notes cannot be collected now")]
+pub struct NotesUnavailable;
 
 /// Whose request it is, in the terms of the scopes.
 #[derive(Clone, Debug)]
@@ -150,4 +167,6 @@ pub struct Subject<'a> {
     pub conversation: Option<&'a ConversationId>,
     /// What told who the client is; a label of the metric.
     pub identified_by: IdentifiedBy,
+    /// The policies that count this caller in place of `default`, where its credential names any.
+    pub policies: Option<&'a [String]>,
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::most_limited::MostLimited;
-use super::routes::routes;
+use super::routes::{DEFAULT, Routes, routes};
 use super::{Check, Limiter, Policy, Standing, Subject, Verdict, WrongLimits};
 use crate::config::{self, Scope};
 use crate::telemetry::Quiet;
@@ -20,6 +20,7 @@ const REFUSALS_LOGGED: u32 = 10;
 /// The policies of every operation, and who decides them.
 pub struct RateLimits {
     routes: HashMap<String, Vec<Arc<Policy>>>,
+    policies: HashMap<Arc<str>, Arc<Policy>>,
     labels: HashMap<Arc<str>, Name>,
     limiter: Arc<dyn Limiter>,
     metrics: Arc<Metrics>,
@@ -36,12 +37,12 @@ impl RateLimits {
         limiter: Arc<dyn Limiter>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, WrongLimits> {
-        let routes = routes(settings, operations)?;
-        let policies = || routes.values().flatten();
-        policies().for_each(|policy| touch(&metrics, policy, limiter.backends()));
+        let Routes { routes, policies } = routes(settings, operations)?;
+        policies.values().for_each(|policy| touch(&metrics, policy, limiter.backends()));
         Ok(Self {
-            labels: policies().map(|policy| (Arc::clone(&policy.name), Name::from(&*policy.name))).collect(),
+            labels: policies.keys().map(|name| (Arc::clone(name), Name::from(&**name))).collect(),
             routes,
+            policies,
             limiter,
             metrics,
             refusals: Quiet::new("rate_limit_exceeded", REFUSALS_LOGGED),
@@ -83,7 +84,19 @@ impl RateLimits {
         let check = |policy: &Arc<Policy>| {
             key(policy.scope, subject).map(|subject| Check { policy: Arc::clone(policy), subject })
         };
-        policies.iter().filter_map(check).collect()
+        let mut checks = Vec::new();
+        for policy in policies {
+            match subject.policies.filter(|_| &*policy.name == DEFAULT) {
+                None => checks.extend(check(policy)),
+                Some(own) => checks.extend(self.named(own).filter_map(check)),
+            }
+        }
+        checks
+    }
+
+    /// The policies of these names. That they exist was checked when the credential was.
+    fn named<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a Arc<Policy>> {
+        names.iter().filter_map(|name| self.policies.get(name.as_str()))
     }
 
     fn measure(&self, verdict: &Verdict, subject: &Subject<'_>) {
@@ -212,6 +225,7 @@ mod tests {
             principal: &Principal::Address(address),
             conversation: conversation.as_ref(),
             identified_by: IdentifiedBy::Connection,
+            policies: None,
         };
         limits.decide(operation, &subject).await.map(|verdict| verdict.is_allowed())
     }
@@ -276,6 +290,7 @@ mod tests {
             principal: &Principal::Address(address),
             conversation: None,
             identified_by: IdentifiedBy::Connection,
+            policies: None,
         };
         limits.decide(CHAT, &subject).await;
         for _ in 0..3 {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::local_leases::LocalLeases;
 use super::unanswered::Unanswered;
-use super::{Admission, Leases};
+use super::{Admission, Leases, NoteName, NotesUnavailable};
 use crate::redis::{Call, Redis, RedisError, Script};
 use crate::telemetry::metrics::{LeaseKind, Metrics, RedisOperation};
 use crate::words::{ConnectionId, Principal};
@@ -122,6 +122,19 @@ impl Leases for RedisLeases {
         if let Err(error) = self.redis.run::<u64>(&call).await {
             self.unanswered.log(&error);
         }
+    }
+
+    async fn leave(&self, name: &NoteName, note: &str, ttl: Duration) -> bool {
+        let key = self.redis.keys().note(name);
+        let call = Call::command(RedisOperation::Admit, "SET", key).arg(note).arg("PX").arg(millis(ttl));
+        let left = self.redis.run::<()>(&call).await;
+        left.inspect_err(|error| self.unanswered.log(error)).is_ok()
+    }
+
+    async fn collect(&self, name: &NoteName) -> Result<Option<String>, NotesUnavailable> {
+        let call = Call::command(RedisOperation::Admit, "GETDEL", self.redis.keys().note(name));
+        let collected = self.redis.run(&call).await;
+        collected.inspect_err(|error| self.unanswered.log(error)).map_err(|_| NotesUnavailable)
     }
 
     async fn held(&self, principal: &Principal) -> usize {

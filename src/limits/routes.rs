@@ -5,13 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Policy, RESUME};
+use super::{FAILED_AUTHENTICATION, Policy, RESUME};
 use crate::config;
 
 /// What an operation asks that the configuration says nothing of.
-const DEFAULT: &str = "default";
+pub(super) const DEFAULT: &str = "default";
 /// What following a turn asks, so that a reconnect storm does not lock out what is promised.
 const FOLLOWING: &str = "resume";
+/// What a request without a valid credential asks.
+const FAILED: &str = "failed_authentication";
 /// A window has to survive being counted in nanoseconds and announced in whole seconds.
 const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 3600);
 const SHORTEST_WINDOW: Duration = Duration::from_millis(1);
@@ -30,11 +32,15 @@ impl fmt::Display for WrongLimits {
     }
 }
 
-/// The policies of each operation. One with an empty list is not limited.
-pub(super) fn routes(
-    settings: &config::Limits,
-    operations: &[&str],
-) -> Result<HashMap<String, Vec<Arc<Policy>>>, WrongLimits> {
+/// The policies of each operation, and all policies by name.
+pub(super) struct Routes {
+    /// One with an empty list is not limited.
+    pub routes: HashMap<String, Vec<Arc<Policy>>>,
+    pub policies: HashMap<Arc<str>, Arc<Policy>>,
+}
+
+/// Which policies each operation asks.
+pub(super) fn routes(settings: &config::Limits, operations: &[&str]) -> Result<Routes, WrongLimits> {
     let mut faults = Vec::new();
     let policies: BTreeMap<&str, Arc<Policy>> =
         settings.policies.iter().filter_map(|(name, policy)| compiled(name, policy, &mut faults)).collect();
@@ -44,18 +50,23 @@ pub(super) fn routes(
     }
     let routes = operations
         .iter()
+        .chain(&[FAILED_AUTHENTICATION])
         .map(|operation| {
             let names = policies_of(operation, settings);
             ((*operation).to_owned(), resolved(operation, &names, settings, &policies, &mut faults))
         })
         .collect();
-    if faults.is_empty() { Ok(routes) } else { Err(WrongLimits(faults)) }
+    let policies = policies.into_values().map(|policy| (Arc::clone(&policy.name), policy)).collect();
+    if faults.is_empty() { Ok(Routes { routes, policies }) } else { Err(WrongLimits(faults)) }
 }
 
 fn policies_of<'a>(operation: &str, settings: &'a config::Limits) -> Vec<&'a str> {
     match settings.routes.get(operation) {
         Some(names) => names.iter().map(String::as_str).collect(),
         None if operation == RESUME => vec![FOLLOWING],
+        None if operation == FAILED_AUTHENTICATION => {
+            settings.policies.contains_key(FAILED).then_some(FAILED).into_iter().collect()
+        }
         None => vec![DEFAULT],
     }
 }
@@ -125,7 +136,7 @@ mod tests {
     }
 
     fn names(settings: &config::Limits, operation: &str) -> Vec<String> {
-        let routes = routes(settings, &OPERATIONS).unwrap();
+        let Routes { routes, .. } = routes(settings, &OPERATIONS).unwrap();
         routes[operation].iter().map(|policy| policy.name.to_string()).collect()
     }
 
@@ -162,7 +173,7 @@ mod tests {
                 vec!["default".into(), "costly".into(), "default".into()],
             );
         });
-        let WrongLimits(faults) = routes(&limits, &OPERATIONS).unwrap_err();
+        let WrongLimits(faults) = routes(&limits, &OPERATIONS).err().unwrap();
         insta::assert_snapshot!(faults.join("\n"), @r#"
         limits.policies.never.window must be at least 1ms and at most 366 days
         limits.policies."weiß": a name must be 1 to 64 letters, digits, '_', '-' or '.'

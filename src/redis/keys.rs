@@ -92,6 +92,12 @@ impl Keys {
         self.of("conns", &format!("{}:replaced", short_hash(&principal.to_string())))
     }
 
+    /// What a ticket stands for, found by the ticket alone: it has a slot of its own.
+    pub fn note(&self, name: &[u8; 32]) -> String {
+        let hex = hex(name);
+        self.of(&format!("n{}", &hex[..4]), &format!("note:{hex}"))
+    }
+
     /// What a policy has counted of a subject.
     pub fn limit(&self, policy: &str, subject: &str) -> String {
         self.of("limits", &format!("{policy}:{}", short_hash(subject)))

@@ -20,9 +20,12 @@ impl Timestamp {
         Self(now.unix_timestamp() * 1000 + i64::from(now.millisecond()))
     }
 
-    /// Milliseconds since 1970.
+    /// The last moment that has a text (RFC 3339 knows four digits for a year).
+    pub const LATEST: Self = Self(253_402_300_799_999);
+
+    /// Milliseconds since 1970; at most [`Self::LATEST`].
     pub fn from_millis(milliseconds: u64) -> Self {
-        Self(i64::try_from(milliseconds).unwrap_or(i64::MAX))
+        Self(i64::try_from(milliseconds).unwrap_or(i64::MAX).min(Self::LATEST.0))
     }
 
     /// Milliseconds since 1970.
@@ -104,6 +107,7 @@ mod tests {
     #[test]
     fn a_time_is_written_with_milliseconds_in_utc() {
         assert_eq!(Timestamp::from_millis(1_795_460_442_007).to_string(), "2026-11-23T19:00:42.007Z");
+        assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
         let parsed: Timestamp = "2026-11-23T20:00:42.007+01:00".parse().unwrap();
         assert_eq!(parsed, Timestamp::from_millis(1_795_460_442_007));
     }

@@ -9,6 +9,7 @@
 mod api;
 mod architecture;
 mod attacks;
+mod auth;
 mod cluster;
 mod contract;
 mod edge;

@@ -9,7 +9,7 @@ use crate::words::ErrorCode;
 use crate::words::ErrorCode::*;
 
 /// Errors of every operation.
-const ALWAYS: &[ErrorCode] = &[RateLimited, Internal];
+const ALWAYS: &[ErrorCode] = &[Unauthenticated, RateLimited, Internal, StateUnavailable];
 /// Errors of an operation that looks at `Accept`.
 const FORM: &[ErrorCode] = &[NotAcceptable];
 /// Errors of a request with a body.
@@ -47,7 +47,10 @@ pub(super) fn document(document: &mut Value) {
     operations(document, |id, operation| {
         let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
         for code in ALWAYS.iter().chain(codes(id).iter().copied().flatten()) {
-            by_status.entry(code.status()).or_default().push(*code);
+            let codes = by_status.entry(code.status()).or_default();
+            if !codes.contains(code) {
+                codes.push(*code);
+            }
         }
         for (status, codes) in by_status {
             operation["responses"][status.to_string()] = response(id, status, &codes);
@@ -63,6 +66,9 @@ fn response(operation: &str, status: u16, codes: &[ErrorCode]) -> Value {
 
     let mut answer = Map::new();
     answer.insert("Problem-Code".into(), json!({"description": "The problem's code.", "schema": schema}));
+    if status == 401 {
+        answer.insert("WWW-Authenticate".into(), headers::reference("WWW-Authenticate"));
+    }
     if matches!(status, 429 | 503) {
         answer.insert("Retry-After".into(), headers::reference("Retry-After"));
     }

@@ -1,6 +1,7 @@
 //! What every request of the public port passes, in the order of [`Edge::call`].
 
 mod compress;
+mod doorkeeper;
 mod intake;
 mod routes;
 mod visit;
@@ -16,6 +17,8 @@ use poem::{Endpoint, IntoResponse as _, Request, Response};
 use tokio::time::Instant;
 use tracing::{Instrument as _, error};
 
+pub use doorkeeper::HeldPlace;
+use doorkeeper::{Doorkeeper, TurnedAway};
 use routes::Route;
 pub use routes::RouteTable;
 use visit::Visit;
@@ -26,7 +29,8 @@ use super::probes::Probes;
 use super::problem::Problem;
 use super::{Identity, Services};
 use crate::config::Config;
-use crate::limits::RateLimits;
+use crate::connections::Connections;
+use crate::limits::{FAILED_AUTHENTICATION, RateLimits};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 use crate::words::{ConversationId, ErrorCode, Failure, Principal, RequestId, Timestamp};
@@ -41,6 +45,7 @@ pub struct Edge<E> {
     routes: RouteTable,
     probes: Probes,
     proxies: TrustedProxies,
+    doorkeeper: Doorkeeper,
     config: Arc<Config>,
     limits: Arc<RateLimits>,
     metrics: Arc<Metrics>,
@@ -50,36 +55,68 @@ pub struct Edge<E> {
 impl<E: Endpoint> Endpoint for Edge<E> {
     type Output = Response;
 
-    /// Probes → who asks → span, log line and numbers → [`Self::routed`].
+    /// Probes → where from → span, log line and numbers → who asks → [`Self::routed`].
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         if let Some(answer) = self.probes.answer(&request) {
             return Ok(answer);
         }
         let route = self.routes.find(request.uri().path());
-        let identity = self.identify(&request);
-        let visit = Visit::begin(&self.metrics, &request, route, &identity);
-        request.set_data(identity.clone());
-        let answering = self.finished(request, route, &identity).instrument(visit.span());
-        Ok(visit.answered(answering.await))
+        let mut identity = self.identify(&request);
+        let mut visit = Visit::begin(&self.metrics, &request, route, &identity);
+        let span = visit.span();
+        let answer = async {
+            let admitted = self.admit(&mut request, route, &mut identity).await;
+            visit.is_from(&identity);
+            request.set_data(identity.clone());
+            self.finished(request, route, &identity, admitted).await
+        };
+        let response = answer.instrument(span).await;
+        Ok(visit.answered(response))
     }
 }
 
 impl<E: Endpoint> Edge<E> {
     /// Puts `app`, which serves `routes`, behind the edge.
-    pub fn new(app: E, routes: RouteTable, services: &Services) -> Self {
-        let Services { config, limits, metrics, health, shutdown, .. } = services.clone();
+    pub fn new(app: E, routes: RouteTable, services: &Services, connections: Arc<Connections>) -> Self {
+        let Services { config, auth, limits, metrics, health, shutdown, .. } = services.clone();
         let proxies = TrustedProxies::new(&config.server.trusted_proxies, Arc::clone(&metrics));
-        Self { app, routes, probes: Probes::public(health), proxies, config, limits, metrics, shutdown }
+        let doorkeeper = Doorkeeper::new(auth, connections, Arc::clone(&metrics));
+        let probes = Probes::public(health);
+        Self { app, routes, probes, proxies, doorkeeper, config, limits, metrics, shutdown }
+    }
+
+    /// Whoever asks for an operation of the API has to be known; everything else is open to all.
+    async fn admit(
+        &self,
+        request: &mut Request,
+        route: Option<&Route>,
+        identity: &mut Identity,
+    ) -> Result<(), TurnedAway> {
+        match route {
+            Some(route) if route.is_limited() && route.operation(effective(request.method())).is_some() => {
+                self.doorkeeper.admit(request, route, identity).await
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// What every answer has, whatever it says: request id, caching rules, compression, and for HEAD no body.
-    async fn finished(&self, mut request: Request, route: Option<&Route>, identity: &Identity) -> Response {
+    async fn finished(
+        &self,
+        mut request: Request,
+        route: Option<&Route>,
+        identity: &Identity,
+        admitted: Result<(), TurnedAway>,
+    ) -> Response {
         let is_head = request.method() == Method::HEAD;
         if is_head {
             request.set_method(Method::GET);
         }
         let coding = compress::accepted(request.headers()).filter(|_| !is_head);
-        let mut response = self.routed(request, route, identity).await;
+        let mut response = match admitted {
+            Ok(()) => self.routed(request, route, identity).await,
+            Err(why) => self.turned_away(why, identity).await,
+        };
         if route.is_some_and(Route::is_limited) {
             response
                 .headers_mut()
@@ -91,6 +128,25 @@ impl<E: Endpoint> Edge<E> {
         }
         let response = compress::compressed(response, coding);
         if is_head { without_body(response) } else { response }
+    }
+
+    /// Too many failed attempts are told so instead; a right credential is never counted, so nobody is locked out by a
+    /// neighbour behind the same address.
+    async fn turned_away(&self, why: TurnedAway, identity: &Identity) -> Response {
+        let TurnedAway { problem, is_failure, headers } = why;
+        if is_failure
+            && let Some(verdict) = self.limits.decide(FAILED_AUTHENTICATION, &identity.subject(None)).await
+            && !verdict.is_allowed()
+        {
+            let mut response = limit_headers::problem(&verdict).into_response(&identity.request_id);
+            add_limits(response.headers_mut(), limit_headers::headers(&verdict, Timestamp::now()));
+            return response;
+        }
+        let mut response = problem.into_response(&identity.request_id);
+        headers.into_iter().for_each(|(name, value)| {
+            response.headers_mut().insert(name, value);
+        });
+        response
     }
 
     /// Unknown paths and methods end here, and OPTIONS.
@@ -164,9 +220,15 @@ impl<E: Endpoint> Edge<E> {
             address,
             identified_by,
             principal: Principal::Address(address),
+            grant: None,
             arrived: Instant::now(),
         }
     }
+}
+
+/// HEAD is answered as GET is.
+fn effective(method: &Method) -> &Method {
+    if *method == Method::HEAD { &Method::GET } else { method }
 }
 
 fn options(route: &Route) -> Response {

@@ -67,6 +67,11 @@ impl Visit {
         }
     }
 
+    /// Who asks is known now.
+    pub(super) fn is_from(&mut self, identity: &Identity) {
+        self.identity = identity.clone();
+    }
+
     pub(super) fn span(&self) -> Span {
         self.span.clone()
     }

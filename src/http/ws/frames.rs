@@ -1,5 +1,6 @@
 //! What a client may say (`wire.md`).
 
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use crate::chat::{ChatRequest, IdempotencyKey};
@@ -33,7 +34,7 @@ impl TryFrom<&str> for Reference {
 }
 
 /// A frame that makes sense.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum ClientFrame {
     /// Starts a turn.
     Chat(Reference, Box<ChatRequest>),
@@ -42,7 +43,7 @@ pub(super) enum ClientFrame {
     /// Ends a turn.
     Cancel(Reference, TurnId),
     /// Says who is calling.
-    Auth(Reference),
+    Auth(Reference, SecretString),
     /// Wants a `pong`.
     Ping(Option<Reference>),
 }
@@ -142,10 +143,11 @@ impl Members {
 
     fn auth(&mut self, reference: &Option<Reference>) -> Option<ClientFrame> {
         let token = self.members.remove("token");
-        self.parsed("token", token.as_ref(), |text| {
-            if text.is_empty() { Err(Invalid("must be a token")) } else { Ok(()) }
-        })?;
-        Some(ClientFrame::Auth(reference.clone()?))
+        let token = self.parsed("token", token.as_ref(), |text| match text {
+            "" => Err(Invalid("must be a token")),
+            token => Ok(SecretString::from(token)),
+        });
+        Some(ClientFrame::Auth(reference.clone()?, token?))
     }
 
     fn turn(&mut self) -> Option<TurnId> {

@@ -13,6 +13,9 @@ use super::refusal::Refusal;
 /// The subprotocol this server speaks.
 pub(super) const PROTOCOL: &str = "polylogue.v1";
 
+/// What begins an offered subprotocol that is a credential.
+const BEARER: &str = "polylogue.bearer.";
+
 /// A request that can be upgraded.
 ///
 /// Not poem's extractor: it spawns the socket where the stop cannot wait for it, and turns errors into text, so that
@@ -51,7 +54,8 @@ impl Handshake {
 
 /// Whether the client offered our protocol; offering nothing is taken as v1, offering only others is refused.
 fn names_protocol(headers: &HeaderMap) -> Result<bool, Refusal> {
-    let mut offered = lists(headers, &SEC_WEBSOCKET_PROTOCOL).peekable();
+    let offered = lists(headers, &SEC_WEBSOCKET_PROTOCOL).filter(|offered| !offered.starts_with(BEARER));
+    let mut offered = offered.peekable();
     if offered.peek().is_none() {
         return Ok(false);
     }
@@ -74,9 +78,8 @@ fn lists<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|element| !element.is_empty())
 }
 
-/// The ticket in the query, if there is one.
-pub(super) fn ticket_of(request: &Request) -> Option<String> {
-    let query = request.uri().query()?;
-    let ticket = query.split('&').find_map(|pair| pair.strip_prefix("ticket="))?;
-    Some(ticket.to_owned())
+/// The credential among the offered subprotocols: `polylogue.bearer.<key or token>`, for browsers, which can set no other
+/// header. It is never answered with, so it is not echoed. Keys and tokens have only characters that a subprotocol may have.
+pub fn token_in_protocols(headers: &HeaderMap) -> Option<&str> {
+    lists(headers, &SEC_WEBSOCKET_PROTOCOL).find_map(|offered| offered.strip_prefix(BEARER))
 }

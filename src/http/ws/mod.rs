@@ -3,6 +3,7 @@
 //! `endpoint` answers `GET /api/v1/chat/ws`. What must happen after the upgrade lives in a task of its own, which the
 //! stop waits for: the handler's future ends with the response.
 
+mod auth;
 mod close;
 mod frames;
 mod handshake;
@@ -30,15 +31,17 @@ use tracing::{Instrument as _, debug, info_span};
 
 use crate::config::Config;
 use crate::connections::{Connections, Place};
-use crate::http::{Identity, Services};
-use crate::words::{ErrorCode, Failure, Principal};
+use crate::http::{HeldPlace, Identity, Services};
+use crate::words::{ErrorCode, Failure};
 use handshake::Handshake;
+pub use handshake::token_in_protocols;
 use refusal::Refusal;
+pub use refusal::refused;
 use session::Session;
 use wire::Wire;
 
 /// Where the socket is.
-const PATH: &str = "/api/v1/chat/ws";
+pub const PATH: &str = "/api/v1/chat/ws";
 /// How long the connection may take from our 101 to being a socket; only our own response is still to be written.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -66,7 +69,10 @@ async fn upgrade(
     let identity = identity(&request)?;
     let handshake = Handshake::of(&request)
         .inspect_err(|refusal| refusal.record(&services.metrics, &identity.principal))?;
-    let place = place(&connections, &identity.principal, &request).await?;
+    let place = match request.extensions().get::<HeldPlace>().and_then(HeldPlace::take) {
+        Some(held) => held,
+        None => connections.admit(&identity.principal).await?,
+    };
     // The client's side was right, so what is missing here is an HTTP version that can be upgraded.
     let upgrade = request.take_upgrade().map_err(|_| Refusal::not_an_upgrade())?;
 
@@ -80,18 +86,6 @@ async fn upgrade(
     let shutdown = services.shutdown.clone();
     shutdown.spawn(serve(services, identity, place, upgrade).instrument(span));
     Ok(handshake.accept())
-}
-
-/// The place a ticket holds, or else a new one.
-async fn place(
-    connections: &Arc<Connections>,
-    principal: &Principal,
-    request: &Request,
-) -> Result<Place, Refusal> {
-    match handshake::ticket_of(request) {
-        Some(ticket) => connections.redeem(&ticket).ok_or_else(Refusal::unknown_ticket),
-        None => Ok(connections.admit(principal).await?),
-    }
 }
 
 async fn serve(services: Services, identity: Identity, place: Place, upgrade: OnUpgrade) {
@@ -119,7 +113,8 @@ fn socket_config(config: &Config) -> WebSocketConfig {
 }
 
 async fn issue(connections: Arc<Connections>, request: Request) -> Result<Response, Refusal> {
-    let ticket = connections.ticket(&identity(&request)?.principal).await?;
+    let Identity { principal, grant, .. } = identity(&request)?;
+    let ticket = connections.ticket(&principal, grant).await?;
     let body = Json(json!({ "ticket": ticket.text, "expires_at": ticket.expires_at }));
     let location = format!("{PATH}?ticket={}", ticket.text);
     Ok(body

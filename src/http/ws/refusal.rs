@@ -43,11 +43,6 @@ impl Refusal {
         Self::new(Failure::new(ErrorCode::UnsupportedSubprotocol, detail), Some(SocketRefusal::Subprotocol))
     }
 
-    pub fn unknown_ticket() -> Self {
-        let fault = Fault::parameter("ticket", "must be a ticket of the last 30 s that was not used yet");
-        Self::faulty(fault, None)
-    }
-
     fn faulty(fault: Fault, reason: Option<SocketRefusal>) -> Self {
         let mut refusal =
             Self::new(Failure::new(ErrorCode::InvalidRequest, "The request is not a valid upgrade."), reason);
@@ -96,6 +91,12 @@ impl From<Refused> for Refusal {
             }
         }
     }
+}
+
+/// The same for whoever refuses a place outside of the socket's handler.
+pub fn refused(refused: Refused) -> (Problem, Vec<(HeaderName, HeaderValue)>) {
+    let Refusal { problem, headers, .. } = refused.into();
+    (*problem, headers)
 }
 
 /// The problem travels as every other; what it wants in the response's headers travels beside it.

@@ -43,6 +43,12 @@ enum ServerFrame<'a> {
         reference: Option<&'a str>,
         error: Value,
     },
+    Authenticated {
+        #[serde(rename = "ref")]
+        reference: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Timestamp>,
+    },
     Pong {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<&'a str>,
@@ -122,6 +128,12 @@ pub(super) fn cancelling(reference: &Reference, turn_id: TurnId, status: TurnSta
 pub(super) fn error(reference: Option<&Reference>, problem: &Problem, request_id: &RequestId) -> Outgoing {
     let error = problem.to_json(request_id, false);
     outgoing(Frame::Error, &ServerFrame::Error { reference: reference.map(Reference::as_str), error })
+}
+
+/// Answers an `auth` frame that was right.
+pub(super) fn authenticated(reference: &Reference, expires_at: Option<Timestamp>) -> Outgoing {
+    let reference = reference.as_str();
+    outgoing(Frame::Authenticated, &ServerFrame::Authenticated { reference, expires_at })
 }
 
 /// The answer to a `ping`.

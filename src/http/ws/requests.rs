@@ -190,7 +190,7 @@ pub(super) fn log_fault(error: &ChatError, request_id: &RequestId) {
     }
 }
 
-fn rate_limited(verdict: &Verdict) -> Box<Problem> {
+pub(super) fn rate_limited(verdict: &Verdict) -> Box<Problem> {
     let refusing = || verdict.standings.iter().filter(|standing| standing.retry_after.is_some());
     let wait = refusing().filter_map(|standing| standing.retry_after).max().unwrap_or_default();
     let detail =

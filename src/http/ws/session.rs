@@ -3,6 +3,9 @@
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
+use secrecy::SecretString;
+
+use super::auth::{self, Watch};
 use super::frames::{BadFrame, ClientFrame, Reference};
 use super::pace::Pace;
 use super::replies::{self, Outgoing};
@@ -24,6 +27,7 @@ pub(super) struct Session {
     turns: Turns,
     requests: Requests,
     pace: Pace,
+    watch: Watch,
 }
 
 /// Whether the socket goes on, or why it ends.
@@ -35,7 +39,8 @@ impl Session {
         let identity = Identity { principal: connection.principal().clone(), ..identity };
         let pace = Pace::new(services.config.websocket.max_frames_per_second, Instant::now());
         let (turns, requests) = (Turns::default(), Requests::default());
-        Self { services, identity, connection, wire, turns, requests, pace }
+        let watch = Watch::over(&services.auth, identity.grant.as_ref());
+        Self { services, identity, connection, wire, turns, requests, pace, watch }
     }
 
     /// Serves the socket until either side ends it; turns go on without it.
@@ -63,6 +68,7 @@ impl Session {
             let is_busy = !(self.turns.is_empty() && self.requests.is_idle());
             let step = tokio::select! {
                 biased;
+                () = self.watch.ended() => Err(SocketEnd::AuthExpired),
                 message = self.wire.next(), if !self.requests.is_following() => self.heard(message).await,
                 due = self.connection.due(is_busy) => self.due(due).await,
                 answer = self.requests.next() => self.answered(answer).await,
@@ -130,12 +136,23 @@ impl Session {
             | ClientFrame::Cancel(reference, _) => {
                 return self.refuse(Some(&reference), &self.full(), &request_id).await;
             }
-            ClientFrame::Auth(reference) => {
-                return self.refuse(Some(&reference), &authentication_is_off(), &request_id).await;
-            }
+            ClientFrame::Auth(reference, token) => return self.renew(&reference, &token, &request_id).await,
             ClientFrame::Ping(reference) => return self.send(replies::pong(reference.as_ref())).await,
         }
         Ok(())
+    }
+
+    /// A credential of the same caller takes the place of the one that is about to end.
+    async fn renew(&mut self, reference: &Reference, token: &SecretString, request_id: &RequestId) -> Step {
+        match auth::renewed(&self.services, &self.identity, token).await {
+            Ok(grant) => {
+                let authenticated = replies::authenticated(reference, grant.expires_at());
+                self.watch = Watch::over(&self.services.auth, Some(&grant));
+                self.identity.grant = Some(grant);
+                self.send(authenticated).await
+            }
+            Err(problem) => self.refuse(Some(reference), &problem, request_id).await,
+        }
     }
 
     async fn answered(&mut self, answer: Answer) -> Step {
@@ -200,9 +217,4 @@ impl Session {
         let detail = format!("A socket may follow {most} turns at once; wait until one has ended.");
         Failure::new(ErrorCode::Overloaded, detail).into()
     }
-}
-
-fn authentication_is_off() -> Problem {
-    Failure::new(ErrorCode::InvalidRequest, "Authentication is off; there is nothing to authenticate for.")
-        .into()
 }

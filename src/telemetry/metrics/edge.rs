@@ -74,6 +74,13 @@ family! {
     }
 }
 family! {
+    /// Credentials.
+    Auth {
+        /// Credentials checked, by kind and outcome.
+        counter attempts = "auth_attempts_total" [method: AuthMethod, outcome: AuthOutcome];
+    }
+}
+family! {
     /// Limit decisions.
     RateLimit {
         /// Decisions of each policy.

@@ -171,8 +171,22 @@ label! {
     LeaseKind { Socket = "socket", Ticket = "ticket" }
 }
 label! {
+    /// What a caller shows to say who it is.
+    AuthMethod { None = "none", ApiKey = "api_key", Jwt = "jwt", Ticket = "ticket" }
+}
+label! {
+    /// What became of a credential.
+    AuthOutcome {
+        Ok = "ok", Missing = "missing", Malformed = "malformed", Unknown = "unknown", Expired = "expired",
+        NotYet = "not_yet", Issuer = "wrong_issuer", Audience = "wrong_audience", Algorithm = "wrong_algorithm",
+        Signature = "bad_signature", Claims = "bad_claims", Unavailable = "unavailable",
+    }
+}
+label! {
     /// Files that are read again when they change.
-    WatchedFile { Flags = "flags", Tls = "tls", ManagementTls = "management_tls" }
+    WatchedFile {
+        Flags = "flags", Keys = "keys", Jwks = "jwks", Tls = "tls", ManagementTls = "management_tls",
+    }
 }
 
 impl From<&http::Method> for Method {

@@ -5,12 +5,13 @@ mod edge;
 mod family;
 mod labels;
 mod model;
+mod reloads;
 #[cfg(test)]
 mod series;
 mod state;
 mod turns;
 
-pub use edge::{Connections, Http, RateLimit, Sse, WebSocket};
+pub use edge::{Auth, Connections, Http, RateLimit, Sse, WebSocket};
 pub use family::{Counter, Gauge, Held, Histogram, Label, Labels, Name};
 pub use labels::*;
 pub use model::{Breakers, Model, Routing};
@@ -41,6 +42,8 @@ pub struct Metrics {
     pub sse: Sse,
     /// Sockets.
     pub websocket: WebSocket,
+    /// Credentials.
+    pub auth: Auth,
     /// Limit decisions.
     pub rate_limit: RateLimit,
     /// Circuits.
@@ -79,6 +82,7 @@ impl Metrics {
             connections: Connections::register(&registry),
             sse: Sse::register(&registry),
             websocket: WebSocket::register(&registry),
+            auth: Auth::register(&registry),
             rate_limit: RateLimit::register(&registry),
             breakers: Breakers::register(&registry),
             turns: Turns::register(&registry),

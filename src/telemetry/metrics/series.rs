@@ -9,7 +9,8 @@ pub(super) struct Shape {
     pub labels: &'static [(&'static str, Option<usize>)],
 }
 
-const FAMILIES: [&[Shape]; 14] = [
+const FAMILIES: [&[Shape]; 15] = [
+    Auth::SHAPES,
     Http::SHAPES,
     Connections::SHAPES,
     Sse::SHAPES,

@@ -13,8 +13,9 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi, OpenApiService};
 use polylogue::config::Config;
+use polylogue::connections::Connections;
 use polylogue::http::{Documents, Edge, Health, RouteTable, Services, accept, public};
-use polylogue::limits::{LocalLimiter, RateLimits};
+use polylogue::limits::{LocalLeases, LocalLimiter, RateLimits};
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
@@ -201,7 +202,10 @@ pub fn app(change: impl FnOnce(&mut Config)) -> (Edge<Route>, Services, Stage) {
     change(&mut config);
     let routes = routes();
     let (services, stage) = (services(config, &routes), Stage::default());
-    (public(&services, api(stage.clone()), routes, documents()), services, stage)
+    let (metrics, shutdown) = (services.metrics.clone(), services.shutdown.clone());
+    let leases = Arc::new(LocalLeases::new(metrics.clone()));
+    let connections = Connections::new(&services.config, leases, metrics, shutdown);
+    (public(&services, &connections, api(stage.clone()), routes, documents()), services, stage)
 }
 
 /// Waits until `condition` holds, and fails when that takes longer than anything here may.

@@ -15,7 +15,7 @@ use poem::{Addr, Endpoint, EndpointExt as _, Route, get, post};
 use polylogue::config::Config;
 use polylogue::connections::Connections;
 use polylogue::http::problem::Problem;
-use polylogue::http::{Identity, ws};
+use polylogue::http::{HeldPlace, Identity, ws};
 use polylogue::limits::{Leases, LocalLeases};
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::{IdentifiedBy, Metrics};
@@ -81,14 +81,23 @@ impl Replica {
     #[expect(clippy::disallowed_methods, reason = "the test's own accept loop ends with the test")]
     pub fn connect(&self, address: IpAddr) -> DuplexStream {
         let (client, server) = tokio::io::duplex(PIPE);
-        let app = self.app.clone();
+        let (app, connections) = (self.app.clone(), self.connections.clone());
         let service = service_fn(move |request| {
-            let app = app.clone();
+            let (app, connections) = (app.clone(), connections.clone());
             async move {
                 let peer = Addr::SocketAddr(SocketAddr::new(address, 1));
                 let parts = (request, LocalAddr(peer.clone()), RemoteAddr(peer), Scheme::HTTP);
                 let mut request = poem::Request::from(parts);
                 request.extensions_mut().insert(identity(address));
+                if let Some(ticket) = request.uri().query().and_then(|query| query.strip_prefix("ticket=")) {
+                    match connections.redeem(ticket).await {
+                        Ok(redeemed) => request.extensions_mut().insert(HeldPlace::new(redeemed.place)),
+                        Err(_) => {
+                            let refused = poem::Response::builder().status(StatusCode::BAD_REQUEST).finish();
+                            return Ok(hyper::Response::from(refused));
+                        }
+                    };
+                }
                 let response = app.get_response(request).await;
                 Ok::<_, std::convert::Infallible>(hyper::Response::from(response))
             }
@@ -209,6 +218,7 @@ fn identity(address: IpAddr) -> Identity {
         address: address.into(),
         identified_by: IdentifiedBy::Connection,
         principal: Principal::Address(address.into()),
+        grant: None,
         arrived: Instant::now(),
     }
 }

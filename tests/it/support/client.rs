@@ -17,6 +17,14 @@ impl Client {
         Self { client, base: format!("http://{address}") }
     }
 
+    /// The same caller, with this credential.
+    pub fn with_bearer(&self, credential: &str) -> Self {
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {credential}").parse().unwrap());
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).default_headers(headers);
+        Self { client: client.build().unwrap(), base: self.base.clone() }
+    }
+
     /// POSTs JSON.
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         Answer::of(self.client.post(self.url(path)).json(&body).send().await.unwrap()).await

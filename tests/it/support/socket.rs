@@ -34,6 +34,33 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Opens a socket with more in its query, and more headers; the status if it is refused.
+    pub async fn with(address: &str, query: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+        let mut request = format!("ws://{address}/api/v1/chat/ws{query}").into_client_request().unwrap();
+        request.headers_mut().insert("Sec-WebSocket-Protocol", "polylogue.v1".parse().unwrap());
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        match tokio_tungstenite::connect_async(request).await {
+            Ok((inner, _)) => {
+                let mut socket = Self { inner, hello: Value::Null };
+                socket.hello = socket.next().await.unwrap();
+                Ok(socket)
+            }
+            Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Reads to the end: the close code; 0 if there was none.
+    pub async fn closed(&mut self) -> u16 {
+        loop {
+            if let Err(close) = self.next().await {
+                return close.map_or(0, |frame| frame.code.into());
+            }
+        }
+    }
+
     /// Sends a frame.
     pub async fn send(&mut self, frame: Value) {
         self.try_send(frame).await.unwrap();
