@@ -22,7 +22,7 @@ async fn answered(target: &Target, request: &[u8], times: usize) -> Vec<u16> {
 #[tokio::test]
 async fn deep_and_wide_json_is_refused() {
     let target = Target::start(&[]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     let deep = "[".repeat(500_000);
     let deep_value = format!("{{\"message\":{}", "{\"a\":".repeat(100_000));
     let wide = format!("[{}0]", "0,".repeat(200_000));
@@ -39,7 +39,7 @@ async fn deep_and_wide_json_is_refused() {
 #[tokio::test]
 async fn oversized_bodies_are_refused_however_they_are_announced() {
     let target = Target::start(&[]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     let refused = answered(&target, &post("", &vec![b' '; 4 << 20]), 20).await;
     assert!(refused.iter().all(|status| *status == 413), "{refused:?}");
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
@@ -55,7 +55,7 @@ async fn oversized_bodies_are_refused_however_they_are_announced() {
 #[tokio::test]
 async fn compressed_bodies_are_not_opened() {
     let target = Target::start(&[]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     for coding in ["gzip", "br", "deflate", "zstd", "gzip, gzip", "x"] {
         // What it holds does not matter: nobody looks.
         let bomb = post(&format!("Content-Encoding: {coding}\r\n"), &[0x1f, 0x8b, 0x08, 0, 0, 0, 0, 0, 0, 3]);

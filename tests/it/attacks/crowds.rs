@@ -47,7 +47,7 @@ async fn connect(target: &Target, count: usize, from: impl Fn(usize) -> u8) -> V
 #[tokio::test]
 async fn one_address_holds_no_more_than_its_share() {
     let target = Target::start(&["server.header_timeout=60s"]).await;
-    let (most, watch) = (bounded(target.process), Watch::begin(&target).await);
+    let (most, watch) = (bounded(target.process), Watch::begin(&target));
     let crowd = connect(&target, most, |_| 1).await;
     target.has_closed("limit", most - 256).await;
     assert_eq!(target.closed("limit").await as usize, most - 256);
@@ -59,7 +59,7 @@ async fn one_address_holds_no_more_than_its_share() {
 #[tokio::test]
 async fn many_addresses_together_cost_little() {
     let target = Target::start(&["server.header_timeout=60s", "server.max_connections=11000"]).await;
-    let (most, watch) = (bounded(target.process), Watch::begin(&target).await);
+    let (most, watch) = (bounded(target.process), Watch::begin(&target));
     let crowd = connect(&target, most, |n| 1 + u8::try_from(n % 50).unwrap()).await;
     eventually("all are held", async || target.metric("tcp_connections").await >= most as f64).await;
     let server = "all held, until header_timeout";

@@ -6,7 +6,7 @@ use super::watch::Watch;
 #[tokio::test]
 async fn nobody_gets_another_limit_by_another_forwarding_header() {
     let target = Target::start(&["limits.policies.default.quota=5000"]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     let mut refused = 0;
     let requests: String = (0..6_000)
         .map(|n| {

@@ -32,7 +32,7 @@ async fn drip(target: &Target, head: &str, more: &str) -> Vec<u8> {
 #[tokio::test]
 async fn slow_headers_are_cut() {
     let target = Target::start(&[]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     let dripping =
         (0..200).map(|_| drip(&target, "GET /api/v1/personas HTTP/1.1\r\nHost: a\r\n", "X-A: b\r\n"));
     join_all(dripping).await;
@@ -43,7 +43,7 @@ async fn slow_headers_are_cut() {
 #[tokio::test]
 async fn slow_bodies_are_answered_408() {
     let target = Target::start(&[]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     let head = "POST /api/v1/chat HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n";
     let answers = join_all((0..200).map(|_| drip(&target, head, "{"))).await;
     assert!(answers.iter().all(|answer| status(answer) == 408), "{:?}", answers.first());
@@ -53,7 +53,7 @@ async fn slow_bodies_are_answered_408() {
 #[tokio::test]
 async fn header_bombs_are_refused() {
     let target = Target::start(&[]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(10_000));
     let huge = format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "b".repeat(8 << 20));
     let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "b".repeat(8 << 20));

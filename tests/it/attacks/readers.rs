@@ -11,12 +11,12 @@ use crate::support::eventually;
 
 const CHAT: &str = r#"{"message":"hello","personas":["guide"]}"#;
 /// Enough for a stream that fills every buffer on its way.
-const WORDY: [&str; 2] = ["simulator.tokens=15000", "llm.timeout=60s"];
+const WORDY: [&str; 2] = ["simulator.tokens=6000", "llm.timeout=60s"];
 
 #[tokio::test]
 async fn who_does_not_read_an_http1_answer_is_cut() {
     let target = Target::start(&[]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     let many = "GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(500);
     let reading = join_all((0..50).map(|_| async {
         let mut stream = target.attacker().await;
@@ -37,28 +37,27 @@ async fn who_does_not_read_an_http1_answer_is_cut() {
 
 #[tokio::test]
 async fn who_does_not_read_an_event_stream_is_cut() {
-    let target = Target::start(&[]).await;
-    let watch = Watch::begin(&target).await;
-    let talkative = Target::start(&WORDY).await;
+    let target = Target::start(&WORDY).await;
+    let watch = Watch::begin_reading(&target);
     let length = CHAT.len();
     let request = format!(
         "POST /api/v1/chat/stream HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{CHAT}"
     );
-    let reading = join_all((0..10).map(|_| async {
-        let mut stream = talkative.attacker().await;
+    let reading = join_all((0..4).map(|_| async {
+        let mut stream = target.attacker().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }))
     .await;
     let slow = "sse_streams_closed_total{reason=\"slow_reader\"}";
-    wait_for(&talkative, slow, 10.0).await;
+    wait_for(&target, slow, 4.0).await;
     drop(reading);
-    watch.ends("slow read of events, HTTP/1.1, 10 streams", "cut after slow_reader_timeout", 200).await;
+    watch.ends("slow read of events, HTTP/1.1, 4 streams", "cut after slow_reader_timeout", 200).await;
 }
 
 /// Turns that say much take their time on a slow machine.
 async fn wait_for(target: &Target, series: &str, value: f64) {
-    for _ in 0..3 {
+    for _ in 0..15 {
         if target.metric(series).await >= value {
             return;
         }
@@ -70,7 +69,7 @@ async fn wait_for(target: &Target, series: &str, value: f64) {
 #[tokio::test]
 async fn who_never_opens_an_http2_window_loses_the_request_and_not_the_connection() {
     let target = Target::start(&[]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     for window in [0, 1, 5_000] {
         let results = join_all((0..10).map(|_| shut(&target, window))).await;
         assert_eq!(results, [true; 10], "with a window of {window}");

@@ -19,7 +19,7 @@ fn post(lines: &str, body: &str) -> String {
 #[tokio::test]
 async fn what_can_be_read_two_ways_is_refused_and_ends_the_connection() {
     let target = Target::start(&[]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     let get = |lines: &str| format!("GET /version HTTP/1.1\r\n{lines}\r\n\r\n{HIDDEN}");
     let refused = [
         ("two lengths", post("Content-Length: 4\r\nContent-Length: 90\r\n", HIDDEN)),

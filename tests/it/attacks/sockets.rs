@@ -57,7 +57,7 @@ async fn all_close(target: &Target, attack: &[u8], expected: u16) {
 #[tokio::test]
 async fn frames_that_break_the_protocol_close_the_socket() {
     let target = Target::start(&["websocket.max_per_client=1000"]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     let mut unmasked = frame(0x81, b"{}");
     unmasked[1] &= 0x7f;
     let announced = [&[0x81, 0xff][..], &(1_u64 << 62).to_be_bytes(), &[0; 4], &[b' '; 1000]].concat();
@@ -92,7 +92,7 @@ async fn frames_that_break_the_protocol_close_the_socket() {
 #[tokio::test]
 async fn floods_of_frames_close_the_socket() {
     let target = Target::start(&["websocket.max_per_client=1000"]).await;
-    let watch = Watch::begin(&target).await;
+    let watch = Watch::begin(&target);
     for piece in [frame(0x81, b"{\"type\":\"ping\"}"), frame(0x81, b"x"), frame(0x89, b"x")] {
         all_close(&target, &piece.repeat(20_000), 1008).await;
     }

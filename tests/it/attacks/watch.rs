@@ -26,10 +26,20 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Asks for personas and has whole turns.
+    pub fn begin(target: &Target) -> Self {
+        Self::asking(target, true)
+    }
+
+    /// Asks for personas alone, where turns take long.
+    pub fn begin_reading(target: &Target) -> Self {
+        Self::asking(target, false)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the test waits for both")]
-    pub async fn begin(target: &Target) -> Self {
+    fn asking(target: &Target, turns: bool) -> Self {
         let (stop, peak, process) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)), target.process);
-        let working = tokio::spawn(work(format!("http://{}", target.address), stop.clone()));
+        let working = tokio::spawn(work(format!("http://{}", target.address), turns, stop.clone()));
         let (ending, highest) = (stop.clone(), Arc::clone(&peak));
         let looking = tokio::spawn(async move {
             while !ending.is_cancelled() {
@@ -62,8 +72,8 @@ impl Watch {
     }
 }
 
-/// Asks for the personas, and now and then has a whole turn.
-async fn work(base: String, stop: CancellationToken) -> Vec<Duration> {
+/// Asks for the personas, and now and then has a whole turn, if it is to.
+async fn work(base: String, turns: bool, stop: CancellationToken) -> Vec<Duration> {
     let client = || {
         let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
         builder.timeout(Duration::from_secs(30)).build().unwrap()
@@ -72,7 +82,7 @@ async fn work(base: String, stop: CancellationToken) -> Vec<Duration> {
     while !stop.is_cancelled() || took.is_empty() {
         let asking = if took.len() % FRESH == FRESH - 1 { client() } else { kept.clone() };
         let request = match took.len() % 4 {
-            3 => asking
+            3 if turns => asking
                 .post(format!("{base}/api/v1/chat"))
                 .json(&json!({"message": "hello", "personas": ["guide"]})),
             _ => asking.get(format!("{base}/api/v1/personas")),
