@@ -7,11 +7,9 @@ use tokio::io::AsyncWriteExt as _;
 use super::frames::{Frame, GOAWAY, HEADERS, Http2, PING, RST_STREAM, WINDOW, get, post, setting};
 use super::target::Target;
 use super::watch::Watch;
-use crate::support::eventually;
+use crate::support::{Client, eventually};
 
 const CHAT: &str = r#"{"message":"hello","personas":["guide"]}"#;
-/// Enough for a stream that fills every buffer on its way.
-const WORDY: [&str; 2] = ["simulator.tokens=6000", "llm.timeout=60s"];
 
 #[tokio::test]
 async fn who_does_not_read_an_http1_answer_is_cut() {
@@ -37,25 +35,26 @@ async fn who_does_not_read_an_http1_answer_is_cut() {
 
 #[tokio::test]
 async fn who_does_not_read_an_event_stream_is_cut() {
-    let target = Target::start(&WORDY).await;
+    let target = Target::start(&["simulator.tokens=1000", "limits.policies.resume.quota=1000000"]).await;
+    let client = Client::of(&target.address.to_string());
+    let turn = client.post("/api/v1/chat", serde_json::from_str(CHAT).unwrap()).await;
+    let turn = turn.header("turn-id").to_owned();
     let watch = Watch::begin_reading(&target);
-    let length = CHAT.len();
-    let request = format!(
-        "POST /api/v1/chat/stream HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{CHAT}"
-    );
-    let reading = join_all((0..4).map(|_| async {
+    // One after the other on each connection: more than all buffers between here and there hold.
+    let request = format!("GET /api/v1/turns/{turn}/events HTTP/1.1\r\nHost: a\r\n\r\n").repeat(100);
+    let reading = join_all((0..20).map(|_| async {
         let mut stream = target.attacker().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }))
     .await;
-    let slow = "sse_streams_closed_total{reason=\"slow_reader\"}";
-    wait_for(&target, slow, 4.0).await;
+    wait_for(&target, "sse_streams_closed_total{reason=\"slow_reader\"}", 20.0).await;
     drop(reading);
-    watch.ends("slow read of events, HTTP/1.1, 4 streams", "cut after slow_reader_timeout", 200).await;
+    let attack = "slow read of events, HTTP/1.1, 20 connections × 100 streams";
+    watch.ends(attack, "cut after slow_reader_timeout", 200).await;
 }
 
-/// Turns that say much take their time on a slow machine.
+/// A slow machine takes its time.
 async fn wait_for(target: &Target, series: &str, value: f64) {
     for _ in 0..15 {
         if target.metric(series).await >= value {
