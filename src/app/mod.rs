@@ -21,6 +21,7 @@ use crate::exit::Failure;
 use crate::flags::Flags;
 use crate::http::accept::{self, Tls, Watched};
 use crate::http::management::{Management, StatusBoard};
+use crate::http::roster::Roster;
 use crate::http::{self, Documents, Gate, Health, Services, asyncapi, document};
 use crate::limits::RateLimits;
 use crate::llm::{self, ChatModel, Upstreams};
@@ -119,7 +120,8 @@ impl App {
             show_redis(&board, redis.clone());
         }
         let management = Shutdown::new();
-        let (listen, management_listen) = listen(&services, &connections, board, &management).await?;
+        let roster = Roster::new(Arc::clone(&connections), replica);
+        let (listen, management_listen) = listen(&services, &connections, board, roster, &management).await?;
         services.health.started();
         let scheme = if services.config.server.tls.pair().is_some() { "https" } else { "http" };
         info!(event = "application_ready", %listen, %management_listen, docs = format!("{scheme}://{listen}/docs"), "ready");
@@ -255,6 +257,7 @@ async fn listen(
     services: &Services,
     connections: &Arc<Connections>,
     board: Arc<StatusBoard>,
+    roster: Roster,
     until: &Shutdown,
 ) -> Result<(SocketAddr, SocketAddr), Failure> {
     let Services { config, metrics, health, shutdown, .. } = services;
@@ -277,7 +280,7 @@ async fn listen(
     shutdown.spawn(accept::serve(public, endpoint, settings, Some(watched), shutdown.clone()));
 
     let gate = Gate::new(config.server.management_token.as_ref());
-    let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board, gate);
+    let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board, gate).with_sockets(roster);
     let settings = accept::Settings::management(&config.server).with_tls(management_tls);
     until.spawn(accept::serve(management, endpoint, settings, None, until.clone()));
     Ok(addresses)

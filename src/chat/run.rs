@@ -70,7 +70,7 @@ impl Runner {
         let runner = Arc::clone(self);
         let task = &state.task;
         let span = info_span!(
-            "turn", turn_id = %task.turn, conversation_id = %task.conversation, request_id = %task.request_id,
+            "turn", turn_id = %task.turn, conversation_id = %task.conversation.id(), request_id = %task.request_id,
             client = task.principal.log_name(),
         );
         let running = async move {

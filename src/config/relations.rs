@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::leaf::{Key, Origin};
 use super::problem::Problem;
-use super::{ClientAuth, Config, Jwt, Retry, Tls};
+use super::{AllowedOrigin, ClientAuth, Config, Jwt, Retry, Tls};
 
 /// A replica is dead only after it missed this many signs of life in a row (`state.md` §3).
 const BEATS_PER_LEASE: u32 = 5;
@@ -23,6 +23,7 @@ pub(super) fn check(
     relations.addresses(config);
     relations.tls("server.tls", &config.server.tls);
     relations.tls("server.management_tls", &config.server.management_tls);
+    relations.origins(config);
     relations.times(config);
     relations.counts(config);
     relations.limits(config);
@@ -131,6 +132,13 @@ impl Relations<'_> {
         let agree = (tls.client_auth == ClientAuth::None) == tls.client_ca_file.is_none();
         let must = format!("must be \"none\" without {section}.client_ca_file, and something else with it");
         self.single(agree, &Key::dotted(section).child("client_auth"), &must);
+    }
+
+    fn origins(&mut self, config: &Config) {
+        let open_to_all = config.cors.allowed_origins.contains(&AllowedOrigin::Any);
+        let key = Key::dotted("cors.allow_credentials");
+        let holds = !(open_to_all && config.cors.allow_credentials);
+        self.single(holds, &key, "must be false where cors.allowed_origins has \"*\"");
     }
 
     fn times(&mut self, config: &Config) {
@@ -248,7 +256,7 @@ impl Relations<'_> {
         }
         let must = "must name at least one audience: a token meant for another service is not for this one";
         self.single(!jwt.audience.is_empty(), &key("audience"), must);
-        let must = "or auth.jwt.key_file must say where the keys are, and not both";
+        let must = "must say where the keys are, or auth.jwt.key_file must, and not both";
         self.single(jwt.jwks_url.is_some() != jwt.key_file.is_some(), &key("jwks_url"), must);
         self.single(!jwt.algorithms.is_empty(), &key("algorithms"), "must name at least one");
         let shared = jsonwebtoken::AlgorithmFamily::Hmac.algorithms();

@@ -17,6 +17,7 @@ mod flow;
 mod limits;
 mod memory;
 mod model;
+mod owners;
 mod process;
 mod readme;
 mod resume;

@@ -50,7 +50,7 @@ label! {
     /// Why an upgrade was refused.
     SocketRefusal {
         PerClient = "per_client", Total = "total", RateLimit = "rate_limit", Draining = "draining",
-        Subprotocol = "subprotocol", NotAnUpgrade = "not_an_upgrade",
+        Subprotocol = "subprotocol", NotAnUpgrade = "not_an_upgrade", Origin = "origin",
     }
 }
 label! {
@@ -136,7 +136,7 @@ label! {
 }
 label! {
     /// What is done with a conversation.
-    MemoryOperation { Add = "add", History = "history", Clear = "clear" }
+    MemoryOperation { Add = "add", History = "history", Clear = "clear", List = "list" }
 }
 label! {
     /// How an operation ended.
