@@ -8,6 +8,7 @@
 
 mod api;
 mod architecture;
+mod attacks;
 mod auth;
 mod cluster;
 mod contract;
@@ -25,4 +26,5 @@ mod simulator;
 mod sockets;
 mod support;
 mod takeover;
+mod tls;
 mod turns;
