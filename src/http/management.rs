@@ -12,7 +12,7 @@ use super::gate::Gate;
 use super::probes::{Probes, REVISION, VERSION};
 use super::problem::Problem;
 use super::roster::{self, Roster};
-use super::{Health, Readiness};
+use super::{Health, Readiness, security};
 use crate::telemetry::metrics::Metrics;
 use crate::words::RequestId;
 
@@ -108,14 +108,14 @@ impl Endpoint for Management {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         if let Some(answer) = self.probes.answer(&request) {
-            return Ok(answer);
+            return Ok(security::dress(answer));
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        Ok(match request.uri().path() {
+        Ok(security::dress(match request.uri().path() {
             "/metrics" if is_read => self.metrics(),
             "/metrics" | "/livez" | "/readyz" | "/startupz" | "/version" => wrong_method(),
             _ => self.guarded(&request, is_read).await,
-        })
+        }))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A value of one of these types is right by construction; parsing is the only logic here.
 
+mod allowed;
 mod event;
 mod failure;
 mod ids;
@@ -10,6 +11,7 @@ mod principal;
 mod realm;
 mod turn;
 
+pub use allowed::AllowedPersonas;
 pub use event::{Event, EventBody};
 pub use failure::{ErrorCode, Failure};
 pub use ids::{
