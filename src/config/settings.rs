@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
+use super::tracing::Tracing;
 use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_empty};
 
 /// Everything the operator may say, checked.
@@ -30,6 +31,7 @@ pub struct Config {
     pub personas: Personas,
     pub flags: Flags,
     pub telemetry: Telemetry,
+    pub tracing: Tracing,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -292,6 +294,6 @@ pub struct Telemetry {
 }
 
 /// A secret is shown as set or not set, never itself.
-fn hidden<S: serde::Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn hidden<S: serde::Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(if secret.is_some() { super::secret::HIDDEN } else { "" })
 }
