@@ -53,11 +53,13 @@ fn within_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(),
 
 async fn serve(settings: Effective) -> Result<(), Failure> {
     let replica = ReplicaId::random();
-    let (_telemetry, shutdown) = prepare(&settings, replica.as_str())?;
-    tokio::select! {
+    let (telemetry, shutdown) = prepare(&settings, replica.as_str())?;
+    let result = tokio::select! {
         result = Box::pin(app::serve(settings.config, replica, shutdown.clone())) => result,
-        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
-    }
+        () = shutdown.abandoned().cancelled() => return Err(Failure::Abandoned),
+    };
+    telemetry.end().await;
+    result
 }
 
 async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
@@ -69,7 +71,7 @@ async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
 }
 
 fn prepare(settings: &Effective, replica: &str) -> Result<(Telemetry, Shutdown), Failure> {
-    let telemetry = telemetry::init(&settings.config.telemetry, replica)
+    let telemetry = telemetry::init(&settings.config.telemetry, &settings.config.tracing, replica)
         .map_err(|error| Failure::Unavailable(error.to_string()))?;
     telemetry::log_panics();
     for warning in &settings.warnings {

@@ -294,6 +294,9 @@ pub struct Telemetry {
 }
 
 /// A secret is shown as set or not set, never itself.
-pub(super) fn hidden<S: serde::Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn hidden<S: serde::Serializer>(
+    secret: &Option<SecretString>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(if secret.is_some() { super::secret::HIDDEN } else { "" })
 }
