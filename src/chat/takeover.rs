@@ -192,6 +192,8 @@ impl Chat {
             draining: OnceLock::new(),
             clock: ModelClock::default(),
             spoke: OnceLock::new(),
+            broke: OnceLock::new(),
+            follows: kept.trace.and_then(|trace| trace.parse().ok()),
         });
         self.runner.spawn(TurnState::from_checkpoint(task, checkpoint));
     }

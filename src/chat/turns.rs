@@ -14,8 +14,8 @@ use super::conversations::above;
 use super::meter::ModelClock;
 use super::state::{Task, TurnState};
 use super::{Caller, Cancelled, Chat, ChatError, ChatRequest, OnBusy, Reader, Started};
-use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Idempotency as Used, ModelCause, TurnRefusal};
+use crate::telemetry::{Chain, traces};
 use crate::turnlog::{Accepted, Claim, Idempotency, Live, NewTurn, Place, fold};
 use crate::words::{
     CancelReason, ConversationId, ConversationRef, Event, EventBody, EventId, RequestId, Timestamp, Turn,
@@ -37,6 +37,9 @@ pub(super) struct Kept {
     #[serde(flatten)]
     pub(super) request: ChatRequest,
     pub(super) request_id: RequestId,
+    /// The place of the request in its trace, as a `traceparent`; never what else callers say about their traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<String>,
 }
 
 /// A turn that was admitted and is owned here.
@@ -186,7 +189,8 @@ impl Chat {
             message_id: turn.user_message(),
             degraded,
         };
-        let kept = Kept { request: request.clone(), request_id: caller.request_id.clone() };
+        let trace = traces::current().map(|place| place.to_string());
+        let kept = Kept { request: request.clone(), request_id: caller.request_id.clone(), trace };
         let raw: Box<RawValue> = to_raw_value(&kept).map_err(|error| ChatError::Internal(error.into()))?;
         let deadline = Timestamp::now().as_millis() + self.settings.deadline.as_millis() as u64;
         Ok(NewTurn {
@@ -224,6 +228,8 @@ impl Chat {
             draining: OnceLock::new(),
             clock: ModelClock::default(),
             spoke: OnceLock::new(),
+            broke: OnceLock::new(),
+            follows: None,
         });
         if let Err(error) = self.memory.add(&task.conversation, &[task.user_message()]).await {
             warn!(turn_id = %turn, error = %error, "the user's message is kept with its turn only for now");

@@ -94,6 +94,7 @@ pub struct Redis {
     pub connect_timeout: Span,
     pub timeout: Span,
     pub limit_timeout: Span,
+    pub slow_command: Span,
     pub retry: Retry,
     pub breaker: Breaker,
 }

@@ -40,7 +40,6 @@ pub struct Tracing {
     pub batch_size: NonZeroUsize,
     pub batch_delay: Span,
     pub span_events: bool,
-    pub redis_threshold: Span,
 }
 
 /// What takes spans away.
