@@ -173,7 +173,7 @@ impl Chat {
             Some(id) => match self.memory.history(id).await {
                 Ok(history) => (history, false),
                 Err(error) => {
-                    warn!(request_id = %caller.request_id, error = %error, "a turn starts without what was said before");
+                    warn!(event = "history_unavailable", request_id = %caller.request_id, error = %Chain(&error), "a turn starts without what was said before");
                     (None, true)
                 }
             },
@@ -232,7 +232,7 @@ impl Chat {
             follows: None,
         });
         if let Err(error) = self.memory.add(&task.conversation, &[task.user_message()]).await {
-            warn!(turn_id = %turn, error = %error, "the user's message is kept with its turn only for now");
+            warn!(event = "memory_write_failed", turn_id = %turn, error = %Chain(&error), "the user's message is kept with its turn only for now");
         }
         self.runner.spawn(TurnState::new(task));
         Started { turn, replayed: false }

@@ -1,4 +1,4 @@
-//! The management port: probes, metrics, and the state of things for people.
+//! The management port: probes, metrics, the state of things for people, and what the log says.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::probes::{Probes, REVISION, VERSION};
 use super::problem::Problem;
-use super::{Health, Readiness};
+use super::{Health, Readiness, log_level};
 use crate::telemetry::metrics::Metrics;
 use crate::words::RequestId;
 
@@ -103,6 +103,7 @@ impl Endpoint for Management {
         Ok(match request.uri().path() {
             "/metrics" if is_read => self.metrics(),
             "/status" if is_read => self.status(),
+            log_level::PATH => log_level::answer(request).await,
             "/metrics" | "/status" | "/livez" | "/readyz" | "/startupz" | "/version" => wrong_method(),
             _ => Problem::answer_to(poem::error::NotFoundError.into(), &RequestId::random(), &[]),
         })

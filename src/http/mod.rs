@@ -11,6 +11,7 @@ pub mod edge;
 mod forwarded;
 mod health;
 pub mod limit_headers;
+mod log_level;
 pub mod management;
 pub mod probes;
 pub mod problem;

@@ -185,7 +185,7 @@ impl Upstreams {
             gen_ai.request.model = model,
             gen_ai.request.stream = is_stream,
             gen_ai.request.max_tokens = request.max_tokens,
-            gen_ai.request.temperature = request.temperature.map(f64::from),
+            gen_ai.request.temperature = request.temperature.map(as_written),
             gen_ai.response.model = field::Empty,
             gen_ai.response.id = field::Empty,
             gen_ai.response.finish_reasons = field::Empty,
@@ -223,6 +223,11 @@ impl Place {
             error.type = field::Empty,
         )
     }
+}
+
+/// A setting such as 0.3, which as a wider number would be 0.30000001192.
+fn as_written(setting: f32) -> f64 {
+    (f64::from(setting) * 1e4).round() / 1e4
 }
 
 fn failed(error: &LlmError) {

@@ -32,6 +32,7 @@ use crate::config::{self, RedisMode};
 use crate::resilience::{Breaker, Permit, RetryPolicy, Snapshot};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{Feature, Label as _, Metrics, RedisOperation, RedisOutcome};
+use crate::telemetry::traces;
 
 /// What the breaker is called in metrics.
 const BREAKER: &str = "redis";
@@ -177,12 +178,15 @@ impl Redis {
     }
 }
 
-/// A command that took long is a span; what it was about and with which keys is not said.
+/// A command that took long is a span of its trace, if it belongs to one; with which keys and values is not said.
 fn note_slow(operation: RedisOperation, outcome: RedisOutcome, took: Duration) {
+    if traces::current().is_none() {
+        return;
+    }
     let error = (outcome != RedisOutcome::Ok).then(|| outcome.as_label());
     info_span!(
         "redis_command",
-        otel.name = operation.as_label(),
+        otel.name = %format_args!("redis {}", operation.as_label()),
         otel.kind = "client",
         otel.took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         db.system.name = "redis",

@@ -24,4 +24,5 @@ mod simulator;
 mod sockets;
 mod support;
 mod takeover;
+mod tracing;
 mod turns;

@@ -136,7 +136,10 @@ fn identity(request: &Request) -> Result<Identity, Refusal> {
     let identity = request.extensions().get::<Identity>().cloned();
     identity.ok_or_else(|| {
         let failure = Failure::new(ErrorCode::Internal, "The log of the server knows more.");
-        tracing::error!("a request came to the socket without an identity: its route is not behind the edge");
+        tracing::error!(
+            event = "request_failed",
+            "a request came to the socket without an identity: its route is not behind the edge"
+        );
         Refusal::new(failure, None)
     })
 }

@@ -221,7 +221,7 @@ pub(super) fn log_fault(error: &ChatError, request_id: &RequestId) {
     let failure = error.failure();
     if failure.code.status() >= 500 {
         let error: &dyn std::error::Error = error;
-        tracing::warn!(%request_id, code = failure.code.as_str(), error, "a frame could not be served");
+        tracing::warn!(event = "request_failed", %request_id, code = failure.code.as_str(), error, "a frame could not be served");
     }
 }
 

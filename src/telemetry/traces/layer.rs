@@ -124,7 +124,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
         };
         let mut decision = Decision::default();
         event.record(&mut decision);
-        recording.happened(decision.name, decision.attributes);
+        if names::is_decision(&decision.name) {
+            recording.happened(decision.name, decision.attributes);
+        }
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {

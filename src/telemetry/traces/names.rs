@@ -66,6 +66,9 @@ const EVENT_ATTRIBUTES: [&str; 19] = [
     "wait_ms",
 ];
 
+/// Events that only sum up what the span says itself.
+const SUMMARIES: [&str; 2] = ["request_finished", "turn_finished"];
+
 /// Attributes that are lists in the conventions.
 const LISTS: [&str; 1] = ["gen_ai.response.finish_reasons"];
 
@@ -83,6 +86,11 @@ pub(super) fn is_attribute(name: &str) -> bool {
 /// Whether an event of a span may show this field.
 pub(super) fn is_event_attribute(name: &str) -> bool {
     EVENT_ATTRIBUTES.binary_search(&name).is_ok()
+}
+
+/// Whether an event of this name belongs to the span it happens in.
+pub(super) fn is_decision(event: &str) -> bool {
+    !SUMMARIES.contains(&event)
 }
 
 /// Whether the attribute is a list.

@@ -2,6 +2,7 @@
 
 mod child;
 mod client;
+pub mod collector;
 mod documented;
 mod http;
 mod log;

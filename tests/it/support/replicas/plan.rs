@@ -51,7 +51,8 @@ impl Plan {
             .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     }
 
-    fn environment(mut self, name: &'static str, value: &str) -> Self {
+    /// With this variable in its environment.
+    pub fn environment(mut self, name: &'static str, value: &str) -> Self {
         self.environment.push((name, value.to_owned()));
         self
     }
