@@ -54,18 +54,25 @@ fn within_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(),
 async fn serve(settings: Effective) -> Result<(), Failure> {
     let replica = ReplicaId::random();
     let (telemetry, shutdown) = prepare(&settings, replica.as_str())?;
-    let result = tokio::select! {
-        result = Box::pin(app::serve(settings.config, replica, shutdown.clone())) => result,
-        () = shutdown.abandoned().cancelled() => return Err(Failure::Abandoned),
+    let serving = async {
+        let result = app::serve(settings.config, replica, shutdown.clone()).await;
+        telemetry.end().await;
+        result
     };
-    telemetry.end().await;
-    result
+    unless_abandoned(Box::pin(serving), &shutdown).await
 }
 
 async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
     let (_telemetry, shutdown) = prepare(&settings, "simulator")?;
+    unless_abandoned(app::simulate_llm(settings.config.simulator, shutdown.clone()), &shutdown).await
+}
+
+async fn unless_abandoned<F>(work: F, shutdown: &Shutdown) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
     tokio::select! {
-        result = app::simulate_llm(settings.config.simulator, shutdown.clone()) => result,
+        result = work => result,
         () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
     }
 }

@@ -14,6 +14,7 @@ mod contract;
 mod edge;
 mod flow;
 mod limits;
+mod logs;
 mod memory;
 mod model;
 mod process;

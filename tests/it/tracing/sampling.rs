@@ -22,7 +22,7 @@ async fn of_a_trace_that_is_not_kept_only_a_turn_that_fails_is_told() {
     assert_eq!(answer.status, 503);
     let turn = collector.span("invoke_workflow polylogue").await;
     assert_eq!(turn.get("polylogue.sampled_late"), true);
-    assert_eq!((turn.get("polylogue.turn.id"), turn.has_failed), (&answer.body["id"], true));
+    assert_eq!((turn.get("polylogue.turn.id"), turn.has_failed), (&json!(answer.header("turn-id")), true));
     assert_eq!(
         (turn.get("error.type"), turn.get("polylogue.turn.outcome")),
         (&json!("model_unavailable"), &json!("failed"))
