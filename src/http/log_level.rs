@@ -27,7 +27,7 @@ struct Wanted {
 }
 
 /// GET shows the filter, PUT `{"filter": "info,polylogue=debug"}` puts another in force until the process ends. Whoever
-/// reaches this may change what is logged: callers of this check who that is.
+/// may ask was asked before: this stands behind the gate of the management port.
 pub(super) async fn answer(request: Request) -> Response {
     let Some(levels) = LogLevels::of_process() else { return problem(&FilterError::NoLog) };
     match *request.method() {
