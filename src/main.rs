@@ -53,23 +53,32 @@ fn within_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(),
 
 async fn serve(settings: Effective) -> Result<(), Failure> {
     let replica = ReplicaId::random();
-    let (_telemetry, shutdown) = prepare(&settings, replica.as_str())?;
-    tokio::select! {
-        result = Box::pin(app::serve(settings.config, replica, shutdown.clone())) => result,
-        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
-    }
+    let (telemetry, shutdown) = prepare(&settings, replica.as_str())?;
+    let serving = async {
+        let result = app::serve(settings.config, replica, shutdown.clone()).await;
+        telemetry.end().await;
+        result
+    };
+    unless_abandoned(Box::pin(serving), &shutdown).await
 }
 
 async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
     let (_telemetry, shutdown) = prepare(&settings, "simulator")?;
+    unless_abandoned(app::simulate_llm(settings.config.simulator, shutdown.clone()), &shutdown).await
+}
+
+async fn unless_abandoned<F>(work: F, shutdown: &Shutdown) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
     tokio::select! {
-        result = app::simulate_llm(settings.config.simulator, shutdown.clone()) => result,
+        result = work => result,
         () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
     }
 }
 
 fn prepare(settings: &Effective, replica: &str) -> Result<(Telemetry, Shutdown), Failure> {
-    let telemetry = telemetry::init(&settings.config.telemetry, replica)
+    let telemetry = telemetry::init(&settings.config.telemetry, &settings.config.tracing, replica)
         .map_err(|error| Failure::Unavailable(error.to_string()))?;
     telemetry::log_panics();
     for warning in &settings.warnings {

@@ -318,6 +318,6 @@ fn wrong(error: impl std::error::Error) -> Failure {
 }
 
 fn bug(error: &(dyn std::error::Error + 'static)) -> Failure {
-    error!(error = %Chain(error), "the flow is wrong");
+    error!(event = "flow_failed", error = %Chain(error), "the flow is wrong");
     Failure::Bug
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use tracing::{Instrument as _, info_span, warn};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span, warn};
 
 use super::cast::Cast;
 use super::flow::{FlowError, Seat, Tools};
@@ -13,7 +14,8 @@ use super::prompt::{self, Seal};
 use super::state::{Stop, Task, TurnState, Update};
 use crate::graph::{Branch, Context};
 use crate::llm::{ChatModel, Chunk, Ending, LlmError, ModelRequest};
-use crate::telemetry::metrics::{Metrics, Name, ReplyOutcome};
+use crate::telemetry::Chain;
+use crate::telemetry::metrics::{Label as _, Metrics, Name, ReplyOutcome};
 use crate::words::{ErrorCode, EventBody, Failure, PersonaId, Reply, ReplyStatus};
 
 /// The node that lets one chosen persona speak.
@@ -44,7 +46,16 @@ impl Speak {
 #[async_trait]
 impl Branch<TurnState, Seat, FlowError> for Speak {
     async fn run(&self, state: &TurnState, (place, id): Seat, _: &Context) -> Result<Update, FlowError> {
-        let span = info_span!("reply", persona = %id);
+        let span = info_span!(
+            "reply",
+            otel.name = %format_args!("invoke_agent {id}"),
+            gen_ai.operation.name = "invoke_agent",
+            gen_ai.agent.name = %id,
+            gen_ai.conversation.id = %state.task.conversation,
+            polylogue.reply.outcome = Empty,
+            error.type = Empty,
+            persona = %id,
+        );
         self.speak(state, place, &id).instrument(span).await
     }
 }
@@ -61,7 +72,12 @@ impl Speak {
             None => self.listen(state, id, &mut content).await?,
         };
         let reply = finished(state, place, id, content, end);
-        self.metrics.turns.replies.inc(&(Name::from(id.as_str()), outcome(reply.status)));
+        let outcome = outcome(reply.status);
+        self.metrics.turns.replies.inc(&(Name::from(id.as_str()), outcome));
+        Span::current().record("polylogue.reply.outcome", outcome.as_label());
+        if let Some(error) = &reply.error {
+            Span::current().record("error.type", error.code.as_str());
+        }
         task.live.push(event_of(&reply))?;
         Ok(Update::Replied(reply))
     }
@@ -138,8 +154,9 @@ pub(super) fn too_large() -> Failure {
 }
 
 fn failed(task: &Task, error: &LlmError) -> End {
-    let failure = error.failure();
-    warn!(event = "reply_failed", turn_id = %task.turn, code = failure.code.as_str(), error = %crate::telemetry::Chain(error), "the model did not answer");
+    let (failure, why) = (error.failure(), Chain(error).to_string());
+    warn!(event = "reply_failed", code = failure.code.as_str(), error = why, "the model did not answer");
+    let _ = task.broke.set(why);
     End::Failed(failure)
 }
 

@@ -10,6 +10,7 @@ use super::ChatRequest;
 use super::meter::ModelClock;
 use crate::graph::State;
 use crate::telemetry::metrics::{Metrics, ModelCause, Transport};
+use crate::telemetry::traces::TraceContext;
 use crate::turnlog::Live;
 use crate::words::{
     AllowedPersonas, CancelReason, ConversationKey, ErrorCode, Failure, Message, MessageId, PersonaId,
@@ -81,6 +82,10 @@ pub struct Task {
     pub clock: ModelClock,
     /// When the first piece of text came.
     pub spoke: OnceLock<Instant>,
+    /// What went wrong first, with its causes; for the log alone.
+    pub broke: OnceLock<String>,
+    /// The trace of the request, where a turn goes on that began elsewhere.
+    pub follows: Option<TraceContext>,
 }
 
 impl Task {

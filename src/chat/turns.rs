@@ -15,8 +15,8 @@ use super::conversations::above;
 use super::meter::ModelClock;
 use super::state::{Task, TurnState};
 use super::{Caller, Cancelled, Chat, ChatError, ChatRequest, OnBusy, Reader, Started};
-use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Idempotency as Used, ModelCause, TurnRefusal};
+use crate::telemetry::{Chain, traces};
 use crate::turnlog::{Accepted, Claim, Idempotency, Live, NewTurn, Place, fold};
 use crate::words::{
     AllowedPersonas, CancelReason, ConversationId, ConversationKey, ConversationRef, Event, EventBody,
@@ -38,6 +38,9 @@ pub(super) struct Kept {
     #[serde(flatten)]
     pub(super) request: ChatRequest,
     pub(super) request_id: RequestId,
+    /// The place of the request in its trace, as a `traceparent`; never what else callers say about their traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<String>,
     /// Whom the caller might ask when the turn was accepted.
     #[serde(default, skip_serializing_if = "AllowedPersonas::is_all")]
     pub(super) allowed_personas: AllowedPersonas,
@@ -176,7 +179,7 @@ impl Chat {
             Some(_) => match self.memory.history(conversation).await {
                 Ok(history) => (history, false),
                 Err(error) => {
-                    warn!(request_id = %caller.request_id, error = %error, "a turn starts without what was said before");
+                    warn!(event = "history_unavailable", request_id = %caller.request_id, error = %Chain(&error), "a turn starts without what was said before");
                     (None, true)
                 }
             },
@@ -195,6 +198,7 @@ impl Chat {
         let kept = Kept {
             request: request.clone(),
             request_id: caller.request_id.clone(),
+            trace: traces::current().map(|place| place.to_string()),
             allowed_personas: caller.personas.clone(),
         };
         let raw: Box<RawValue> = to_raw_value(&kept).map_err(|error| ChatError::Internal(error.into()))?;
@@ -235,9 +239,11 @@ impl Chat {
             draining: OnceLock::new(),
             clock: ModelClock::default(),
             spoke: OnceLock::new(),
+            broke: OnceLock::new(),
+            follows: None,
         });
         if let Err(error) = self.memory.add(&task.conversation, &[task.user_message()]).await {
-            warn!(turn_id = %turn, error = %error, "the user's message is kept with its turn only for now");
+            warn!(event = "memory_write_failed", turn_id = %turn, error = %Chain(&error), "the user's message is kept with its turn only for now");
         }
         self.runner.spawn(TurnState::new(task));
         Started { turn, replayed: false }

@@ -1,5 +1,6 @@
 //! What the operator may say: the embedded default file, a file, the environment, flags; later wins.
 
+mod aliases;
 mod auth;
 mod checks;
 mod environment;
@@ -17,6 +18,7 @@ mod settings;
 mod show;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod values;
 
 pub use auth::{Auth, Jwt};
@@ -26,6 +28,7 @@ pub use place::PlaceOfRedis;
 pub use problem::ConfigError;
 pub use reference::reference_markdown;
 pub use settings::*;
+pub use tracing::{Compression, Exporter, Propagator, Protocol, Sampler, Tracing};
 pub use values::{Bytes, KeyPrefix, PublicUrl, Span};
 
 /// The commented reference, compiled in.

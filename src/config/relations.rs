@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::leaf::{Key, Origin};
 use super::problem::Problem;
-use super::{AllowedOrigin, ClientAuth, Config, Jwt, Retry, Tls};
+use super::{AllowedOrigin, ClientAuth, Config, Jwt, Retry, Tls, Tracing};
 
 /// A replica is dead only after it missed this many signs of life in a row (`state.md` §3).
 const BEATS_PER_LEASE: u32 = 5;
@@ -30,6 +30,7 @@ pub(super) fn check(
     relations.upstreams(config);
     relations.texts(config);
     relations.tokens(&config.auth.jwt);
+    relations.tracing(&config.tracing);
 }
 
 /// A policy that is not in the default file must say how many and within how long.
@@ -270,6 +271,29 @@ impl Relations<'_> {
             let must = "must be an https address (http only to a loopback address) without user, password or fragment";
             self.single(is_safe_url(url), &key("jwks_url"), must);
         }
+    }
+}
+
+impl Relations<'_> {
+    fn tracing(&mut self, tracing: &Tracing) {
+        let key = |name: &str| Key::dotted("tracing").child(name);
+        for (name, url) in [("endpoint", &tracing.endpoint), ("traces_endpoint", &tracing.traces_endpoint)] {
+            let right = url.as_deref().is_none_or(is_base_url);
+            self.single(right, &key(name), MUST_BE_BASE_URL);
+        }
+        for (name, pairs) in
+            [("headers", tracing.header_pairs()), ("resource_attributes", tracing.resource_pairs())]
+        {
+            self.single(pairs.is_ok(), &key(name), pairs.err().unwrap_or_default());
+        }
+        let share = (0.0..=1.0).contains(&tracing.sampler_ratio);
+        self.single(share, &key("sampler_ratio"), "must be from 0 to 1");
+        self.pair(
+            tracing.batch_size <= tracing.queue_size,
+            ("tracing.batch_size", &tracing.batch_size),
+            "at most",
+            ("tracing.queue_size", &tracing.queue_size),
+        );
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
 use super::origin::AllowedOrigin;
+use super::tracing::Tracing;
 use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_empty};
 
 /// Everything the operator may say, checked.
@@ -32,6 +33,7 @@ pub struct Config {
     pub personas: Personas,
     pub flags: Flags,
     pub telemetry: Telemetry,
+    pub tracing: Tracing,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -155,6 +157,7 @@ pub struct Redis {
     pub connect_timeout: Span,
     pub timeout: Span,
     pub limit_timeout: Span,
+    pub slow_command: Span,
     pub retry: Retry,
     pub breaker: Breaker,
 }
@@ -355,6 +358,9 @@ pub struct Telemetry {
 }
 
 /// A secret is shown as set or not set, never itself.
-fn hidden<S: serde::Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn hidden<S: serde::Serializer>(
+    secret: &Option<SecretString>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(if secret.is_some() { super::secret::HIDDEN } else { "" })
 }

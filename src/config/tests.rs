@@ -239,11 +239,56 @@ fn what_kubernetes_and_others_put_into_the_environment_is_left_alone() {
     let sources = environment(&[
         ("POLYLOGUE_PORT", "tcp://10.0.0.1:8080"),
         ("POLYLOGUE_SERVICE_HOST", "10.0.0.1"),
-        ("OTEL_SERVICE_NAME", "polylogue"),
+        ("OTEL_METRICS_EXPORTER", "otlp"),
         ("REDIS_URL", ""),
         ("PATH", "/bin"),
     ]);
     assert!(sources.load().unwrap().config.redis.url.is_none());
+}
+
+#[test]
+fn the_standard_variables_of_opentelemetry_say_where_spans_go() {
+    let sources = environment(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1500"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%2Cb, x=y"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("OTEL_PROPAGATORS", "tracecontext"),
+        ("OTEL_SDK_DISABLED", "false"),
+    ]);
+    let effective = sources.load().unwrap();
+    let tracing = &effective.config.tracing;
+    assert_eq!(tracing.target().as_deref(), Some("http://collector:4318/v1/traces"));
+    assert_eq!((tracing.timeout.as_millis(), tracing.batch_delay.as_millis()), (1500, 100));
+    assert_eq!((tracing.sampler, tracing.sampler_ratio), (Sampler::ParentOrRatio, 0.25));
+    assert_eq!(tracing.propagators, [Propagator::TraceContext]);
+    let pairs = tracing.header_pairs().unwrap();
+    assert_eq!(pairs, [("api-key".into(), "a,b".into()), ("x".into(), "y".into())]);
+    assert!(tracing.enabled && !effective.to_toml().contains("a%2Cb"));
+
+    for off in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
+        let effective = environment(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), off]).load().unwrap();
+        assert_eq!(effective.config.tracing.target(), None);
+    }
+}
+
+#[test]
+fn what_cannot_be_traced_with_is_told_by_the_variable_that_says_it() {
+    let said = problems(&environment(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_TRACES_SAMPLER_ARG", "2"),
+    ]));
+    for variable in ["ENDPOINT", "PROTOCOL", "HEADERS", "SAMPLER:", "SAMPLER_ARG"] {
+        assert!(said.iter().any(|line| line.contains(variable)), "{variable}: {said:?}");
+    }
+    assert!(!said.concat().contains("secret"), "{said:?}");
 }
 
 #[test]

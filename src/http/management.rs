@@ -1,4 +1,4 @@
-//! The management port: probes, metrics, and the state of things for people.
+//! The management port: probes, metrics, the state of things for people, and what the log says.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use super::gate::Gate;
 use super::probes::{Probes, REVISION, VERSION};
 use super::problem::Problem;
 use super::roster::{self, Roster};
-use super::{Health, Readiness, security};
+use super::{Health, Readiness, log_level, security};
 use crate::telemetry::metrics::Metrics;
 use crate::words::RequestId;
 
@@ -114,21 +114,22 @@ impl Endpoint for Management {
         Ok(security::dress(match request.uri().path() {
             "/metrics" if is_read => self.metrics(),
             "/metrics" | "/livez" | "/readyz" | "/startupz" | "/version" => wrong_method(),
-            _ => self.guarded(&request, is_read).await,
+            _ => self.guarded(request, is_read).await,
         }))
     }
 }
 
 impl Management {
     /// Whoever is not let in does not learn what there is either.
-    async fn guarded(&self, request: &Request, is_read: bool) -> Response {
-        if let Err(problem) = self.gate.pass(request) {
+    async fn guarded(&self, request: Request, is_read: bool) -> Response {
+        if let Err(problem) = self.gate.pass(&request) {
             return problem.into_response(&RequestId::random());
         }
         match (request.uri().path(), &self.roster) {
             ("/status", _) if is_read => self.status(),
             ("/status", _) => wrong_method(),
-            (roster::PATH, Some(roster)) => roster.answer(request).await,
+            (roster::PATH, Some(roster)) => roster.answer(&request).await,
+            (log_level::PATH, _) => log_level::answer(request).await,
             _ => Problem::answer_to(poem::error::NotFoundError.into(), &RequestId::random(), &[]),
         }
     }

@@ -12,6 +12,7 @@ mod forwarded;
 mod gate;
 mod health;
 pub mod limit_headers;
+mod log_level;
 pub mod management;
 pub mod origin;
 pub mod probes;

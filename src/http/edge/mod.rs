@@ -67,7 +67,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
         }
         let route = self.routes.find(request.uri().path());
         let mut identity = self.identify(&request);
-        let mut visit = Visit::begin(&self.metrics, &request, route, &identity);
+        let mut visit = Visit::begin(&self.metrics, &self.config.tracing, &request, route, &identity);
         let (span, visitor) = (visit.span(), Visitor::of(&request, &self.config));
         let answer = async {
             let admitted = self.admit(&mut request, route, &mut identity, &visitor).await;

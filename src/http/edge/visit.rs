@@ -14,9 +14,11 @@ use tracing::field::Empty;
 use tracing::{Span, info, info_span};
 
 use super::routes::Route;
+use crate::config::Tracing;
 use crate::http::Identity;
 use crate::http::problem::PROBLEM_CODE;
 use crate::telemetry::metrics::{Method, Metrics, Name, StatusClass};
+use crate::telemetry::traces::{Incoming, TraceContext};
 
 /// What is counted when the client left before the answer was complete (nginx's number for it).
 const CLIENT_LEFT: u16 = 499;
@@ -39,6 +41,7 @@ pub(super) struct Visit {
 impl Visit {
     pub(super) fn begin(
         metrics: &Arc<Metrics>,
+        tracing: &Tracing,
         request: &Request,
         route: Option<&Route>,
         identity: &Identity,
@@ -46,10 +49,17 @@ impl Visit {
         metrics.http.in_flight.add(&(), 1);
         let method = request.method().clone();
         let pattern = route.map_or(UNMATCHED, |route| &route.pattern);
+        let Incoming { context, baggage } = Incoming::of(request.headers(), tracing);
         let span = info_span!(
+            parent: None,
             "request",
             otel.name = %format_args!("{} {pattern}", label(&method)),
             otel.kind = "server",
+            otel.parent = context.as_ref().map(TraceContext::whole),
+            otel.baggage = baggage,
+            otel.ended = Empty,
+            polylogue.request.id = %identity.request_id,
+            error.type = Empty,
             request_id = %identity.request_id,
             http.request.method = label(&method),
             http.route = pattern,
@@ -114,6 +124,11 @@ impl Visit {
                 "request finished"
             );
         });
+        if status >= 500 {
+            self.span.record("error.type", self.code.as_deref().unwrap_or("500"));
+        }
+        // Turns that it began go on within it.
+        self.span.record("otel.ended", true);
     }
 }
 

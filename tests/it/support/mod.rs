@@ -3,6 +3,7 @@
 mod certificates;
 mod child;
 mod client;
+pub mod collector;
 mod documented;
 mod http;
 mod log;
