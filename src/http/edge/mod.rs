@@ -82,6 +82,7 @@ impl<E: Endpoint> Edge<E> {
         let proxies = TrustedProxies::new(&config.server.trusted_proxies, Arc::clone(&metrics));
         let doorkeeper = Doorkeeper::new(auth, connections, Arc::clone(&metrics));
         let probes = Probes::public(health);
+        routes.touch(&metrics.http);
         Self { app, routes, probes, proxies, doorkeeper, config, limits, metrics, shutdown }
     }
 
