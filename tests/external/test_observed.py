@@ -76,9 +76,9 @@ class Run:
         features.survive_a_bad_attempt(one, model, ledger)
         features.talk_on_a_socket(one, model, ledger, prometheus)
         features.forward_headers(one, ledger)
-        features.take_a_ticket(one, ledger, prometheus)
         features.misuse_sockets(self.odd, ledger)
         features.misuse_connections(self.odd, ledger)
+        features.take_a_ticket(self.odd, ledger, prometheus)
         right = {"Authorization": f"Bearer {self.key}"}
         for headers, outcome in ((right, "ok"), ({"Authorization": f"Bearer plg_{'0' * 72}"}, "unknown"), ({}, "missing")):
             method = "api_key" if headers else "none"

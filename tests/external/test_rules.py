@@ -88,3 +88,17 @@ def test_every_panel_says_what_it_shows():
         assert panel["description"], where
         for target in panel["targets"]:
             assert target["legendFormat"] and "$job" in target["expr"] or "ALERTS" in target["expr"], where
+
+
+def test_the_runbooks_name_only_what_there_is():
+    text = RUNBOOKS.read_text()
+    known = metrics()
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.rs"))
+    for query in re.findall(r"`([^`\n]*polylogue_[^`\n]*)`", text):
+        assert not wrong_in(query.replace("…", "5m"), known, set()), query
+    for event in re.findall(r'\.event == "(\w+)"', text):
+        assert f'"{event}"' in source, event
+    default = (ROOT / "docs" / "configuration.md").read_text()
+    for setting in re.findall(r"`((?:turns|llm|memory|websocket|server|limits|telemetry|routing)\.[a-z_]+)`", text):
+        assert setting in default, setting
+    assert set(re.findall(r"\]\(#(\w+)\)", text)) <= {rule["alert"].lower() for rule in alerts()}
