@@ -37,6 +37,11 @@ def mean(metric, *matchers, by=""):
     return f"{rate(metric + '_sum', *matchers, by=by)} / {rate(metric + '_count', *matchers, by=by)}"
 
 
+def busy(expression):
+    """Only what is not at zero, where most of many series always are."""
+    return f"{expression} > 0"
+
+
 def grouped(by):
     return f" by ({by})" if by else ""
 
@@ -85,8 +90,18 @@ def panel(kind, title, description, queries, width, height, defaults, options):
     targets = [{"refId": chr(ord("A") + at), "datasource": source, "expr": expression, "legendFormat": legend or title,
                 "range": True, "editorMode": "code"} for at, (expression, legend) in enumerate(queries)]
     return {"type": kind, "title": title, "description": description, "datasource": source, "targets": targets,
-            "gridPos": {"w": width, "h": height}, "fieldConfig": {"defaults": defaults, "overrides": []},
+            "gridPos": {"w": width, "h": height}, "fieldConfig": {"defaults": defaults, "overrides": COLORED},
             "options": options}
+
+
+def colored(color, *names):
+    """The same word has the same colour everywhere."""
+    return [{"matcher": {"id": "byName", "options": name},
+             "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}]} for name in names]
+
+
+COLORED = [*colored(GREEN, "completed", "ok", "allowed"), *colored(RED, "failed", "refused", "500", "502", "503"),
+           *colored(YELLOW, "cancelled", "429")]
 
 
 def dashboard(title, description, *rows):

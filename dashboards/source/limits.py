@@ -1,6 +1,6 @@
 """Who is refused, by what, and which breakers are open."""
 
-from grafana import ORANGE, RED, YELLOW, dashboard as page, graph, largest, number, of, quantile, rate
+from grafana import ORANGE, RED, YELLOW, busy, dashboard as page, graph, largest, number, of, quantile, rate
 
 NAME = "limits"
 REFUSED = 'decision="refused"'
@@ -41,17 +41,17 @@ def dashboard():
         ("Credentials", [
             graph("Checked", "Credentials checked, by kind.", "cps",
                   (rate("auth_attempts_total", 'outcome="ok"', by="method"), "{{method}}"), stacked=True, width=12),
-            graph("Refused", "Credentials that were wrong, by why; missing is no attempt.", "cps",
-                  (rate("auth_attempts_total", WRONG, by="method, outcome"), "{{method}} {{outcome}}"), stacked=True, width=12),
+            graph("Refused", "Credentials that were wrong, by why; missing is no attempt. Empty is good.", "cps",
+                  (busy(rate("auth_attempts_total", WRONG, by="method, outcome")), "{{method}} {{outcome}}"), stacked=True, width=12),
         ]),
         ("Breakers", [
             graph("Open", "1 while a breaker is open: nobody is asked.", "short",
                   (largest("breaker_state", 'state="open"', by="breaker, instance"), "{{breaker}} {{instance}}"), most=1),
-            graph("Transitions", "To open, half_open (one probe) and closed.", "cps",
-                  (rate("breaker_transitions_total", by="breaker, to"), "{{breaker}} {{to}}")),
+            graph("Transitions", "To open, half_open (one probe) and closed; empty is good.", "cps",
+                  (busy(rate("breaker_transitions_total", by="breaker, to")), "{{breaker}} {{to}}")),
             graph("Faults in a row", "A breaker opens at its limit.", "short",
                   (largest("breaker_consecutive_failures", by="breaker"), "{{breaker}}")),
             graph("Calls through breakers", "What they saw: rejected calls were not made.", "cps",
-                  (rate("breaker_calls_total", by="breaker, outcome"), "{{breaker}} {{outcome}}"), width=24),
+                  (busy(rate("breaker_calls_total", by="breaker, outcome")), "{{breaker}} {{outcome}}"), width=24),
         ]),
     )

@@ -1,6 +1,6 @@
 """Who speaks, and how the model behind them does."""
 
-from grafana import ORANGE, RED, YELLOW, dashboard as page, graph, largest, mean, number, quantile, quantiles, rate, total
+from grafana import ORANGE, RED, YELLOW, busy, dashboard as page, graph, largest, mean, number, quantile, quantiles, rate, total
 
 NAME = "model"
 FALLBACK = 'source="fallback"'
@@ -25,7 +25,7 @@ def dashboard():
         ]),
         ("Upstreams", [
             graph("Requests by upstream and outcome", "One per attempt. *open*: nobody was asked, every breaker is open.", "cps",
-                  (rate("llm_requests_total", by="upstream, outcome"), "{{upstream}} {{outcome}}"), stacked=True, width=12),
+                  (busy(rate("llm_requests_total", by="upstream, outcome")), "{{upstream}} {{outcome}}"), stacked=True, width=12),
             graph("Why they were asked", "first, retry after a failure, repair of a useless answer, takeover from a dead replica.",
                   "cps", (rate("llm_requests_total", by="cause"), "{{cause}}"), stacked=True, width=6),
             graph("Retries", "Attempts after the first, by why the one before ended.", "cps",

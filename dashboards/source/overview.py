@@ -1,6 +1,6 @@
 """What is wrong, since when, and where to look: the page to open first."""
 
-from grafana import ORANGE, RED, YELLOW, dashboard as page, graph, number, of, quantile, quantiles, rate, total
+from grafana import ORANGE, RED, YELLOW, busy, dashboard as page, graph, number, of, quantile, quantiles, rate, total
 
 NAME = "overview"
 OPEN = 'state="open"'
@@ -55,9 +55,9 @@ def dashboard():
         ]),
         ("Requests", [
             graph("Requests by status", "Requests answered; 499 is a client that left first.", "reqps",
-                  (rate("http_requests_total", by="status"), "{{status}}"), stacked=True),
-            graph("Server errors by route", "Answers of 5xx.", "reqps",
-                  (rate("http_requests_total", 'status=~"5.."', by="route, status"), "{{status}} {{route}}")),
+                  (busy(rate("http_requests_total", by="status")), "{{status}}"), stacked=True),
+            graph("Server errors by route", "Answers of 5xx; empty is good.", "reqps",
+                  (busy(rate("http_requests_total", 'status=~"5.."', by="route, status")), "{{status}} {{route}}")),
             graph("Duration of requests", "To the last byte, or to the headers of a stream or upgrade.", "s",
                   *quantiles("http_request_duration_seconds")),
             graph("By replica", "Requests a second: an even load, or one replica that stands out.", "reqps",

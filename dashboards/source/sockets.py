@@ -1,6 +1,6 @@
 """Sockets, streams and the turns behind them."""
 
-from grafana import RED, YELLOW, dashboard as page, graph, number, of, quantile, quantiles, rate, total
+from grafana import RED, YELLOW, busy, dashboard as page, graph, number, of, quantile, quantiles, rate, total
 
 NAME = "sockets"
 
@@ -24,7 +24,7 @@ def dashboard():
                   (total("websocket_connections", by="instance"), "{{instance}}"),
                   (f'min({of("websocket_connections_limit")})', "limit")),
             graph("Closed, by reason", "Close codes by name; client_gone sent none.", "cps",
-                  (rate("websocket_connections_closed_total", by="reason"), "{{reason}}"), stacked=True),
+                  (busy(rate("websocket_connections_closed_total", by="reason")), "{{reason}}"), stacked=True),
             graph("Refused, by reason", "per_client: the caller has too many; total: the replica is full.", "cps",
                   (rate("websocket_connections_rejected_total", by="reason"), "{{reason}}"), stacked=True),
             graph("Frames in", "What clients send.", "short",

@@ -1,6 +1,6 @@
 """Redis, and what is smaller without it."""
 
-from grafana import ORANGE, RED, YELLOW, dashboard as page, graph, largest, number, of, quantile, rate, total
+from grafana import ORANGE, RED, YELLOW, busy, dashboard as page, graph, largest, number, of, quantile, rate, total
 
 NAME = "state"
 
@@ -32,8 +32,8 @@ def dashboard():
                   (total("redis_pool_connections", by="state"), "{{state}}"), stacked=True),
             graph("Commands", "By operation.", "cps",
                   (rate("redis_command_duration_seconds_count", by="operation"), "{{operation}}"), stacked=True),
-            graph("Commands that failed", "slow: no answer in time; failed: not carried out.", "cps",
-                  (rate("redis_command_duration_seconds_count", 'outcome!="ok"', by="operation, outcome"), "{{operation}} {{outcome}}")),
+            graph("Commands that failed", "slow: no answer in time; failed: not carried out. Empty is good.", "cps",
+                  (busy(rate("redis_command_duration_seconds_count", 'outcome!="ok"', by="operation, outcome")), "{{operation}} {{outcome}}")),
             graph("How long commands take", "p99 by operation; the time-outs are 0.25 and 1 s.", "s",
                   (quantile(0.99, "redis_command_duration_seconds", by="operation"), "{{operation}}"), lines=[(0.25, RED)]),
             graph("Redis' breakers", "1 while Redis is not asked.", "short",
@@ -46,9 +46,9 @@ def dashboard():
         ]),
         ("Conversations", [
             graph("Operations", "On conversations, by where they are kept.", "cps",
-                  (rate("memory_operations_total", by="backend, operation"), "{{backend}} {{operation}}"), stacked=True),
-            graph("Operations that failed", "The conversation goes on without what was said before, or is not kept.", "cps",
-                  (rate("memory_operations_total", 'outcome="error"', by="backend, operation"), "{{backend}} {{operation}}")),
+                  (busy(rate("memory_operations_total", by="backend, operation")), "{{backend}} {{operation}}"), stacked=True),
+            graph("Operations that failed", "The conversation goes on without what was said before, or is not kept. Empty is good.", "cps",
+                  (busy(rate("memory_operations_total", 'outcome="error"', by="backend, operation")), "{{backend}} {{operation}}")),
             graph("How long they take", "p99.", "s",
                   (quantile(0.99, "memory_operation_duration_seconds", by="backend, operation"), "{{backend}} {{operation}}")),
             graph("Kept here", "Conversations in the processes' own memory.", "short",

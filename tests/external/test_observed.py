@@ -80,7 +80,7 @@ class Run:
         features.misuse_connections(self.odd, ledger)
         features.take_a_ticket(self.odd, ledger, prometheus)
         right = {"Authorization": f"Bearer {self.key}"}
-        for headers, outcome in ((right, "ok"), ({"Authorization": f"Bearer plg_{'0' * 72}"}, "unknown"), ({}, "missing")):
+        for headers, outcome in ((right, "ok"), ({"Authorization": f"Bearer plg_{'0' * 72}"}, "malformed"), ({}, "missing")):
             method = "api_key" if headers else "none"
             self.local.ask("hello", headers=headers)
             ledger.exactly(f'auth_attempts_total{{job="local",method="{method}",outcome="{outcome}"}}')

@@ -1,5 +1,6 @@
 """A real Prometheus on loopback that scrapes twice a second, with the rules' minutes turned into seconds."""
 
+import atexit
 import json
 import re
 import subprocess
@@ -39,6 +40,7 @@ class Prometheus:
         self.process = subprocess.Popen(
             ["prometheus", f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data",
              f"--web.listen-address=127.0.0.1:{port}"], stdout=self.log, stderr=subprocess.STDOUT)
+        atexit.register(self.process.kill)
         self.client = httpx.Client(base_url=self.url, timeout=30)
         self.began = time.time()
         until("Prometheus is ready", self._is_ready, START_SECONDS)

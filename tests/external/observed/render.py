@@ -14,6 +14,8 @@ from observed.catalogue import DASHBOARDS
 
 COLORS = {"green": "#56a64b", "yellow": "#f2cc0c", "orange": "#ff780a", "red": "#e02f44", "blue": "#3274d9"}
 CELL = (0.62, 0.42)
+# Grafana scrolls; a picture shows the first.
+MOST_NAMES = 15
 
 
 def in_words_of_prometheus(expression, prometheus):
@@ -73,35 +75,48 @@ def words(value, defaults):
 def lines(figure, box, panel, prometheus):
     defaults = panel["fieldConfig"]["defaults"]
     axes = figure.add_axes((box[0] + 0.035, box[1] + box[3] * 0.4, box[2] - 0.045, box[3] * 0.45))
-    axes.set_title(panel["title"], fontsize=8, loc="left", weight="bold")
+    unit = {"reqps": " [req/s]", "cps": " [1/s]"}.get(defaults["unit"], "")
+    axes.set_title(panel["title"] + unit, fontsize=8, loc="left", weight="bold")
     courses = [(legend(target, labels), points) for target in panel["targets"]
                for labels, points in prometheus.course(in_words_of_prometheus(target["expr"], prometheus))]
     courses = [(name, [(at - prometheus.began, value) for at, value in points if not math.isnan(value)]) for name, points in courses]
     courses = sorted((name, points) for name, points in courses if points)
+    colors = {override["matcher"]["options"]: COLORS[override["properties"][0]["value"]["fixedColor"]]
+              for override in panel["fieldConfig"]["overrides"]}
     if defaults["custom"]["stacking"]["mode"] == "normal":
-        stack(axes, courses)
+        stack(axes, courses, colors)
     else:
         for name, points in courses:
-            axes.plot(*zip(*points), linewidth=1, label=name)
+            axes.plot(*zip(*broken_at_gaps(points)), linewidth=1, label=name, color=colors.get(name))
     for step in defaults["thresholds"]["steps"]:
         if step["value"] is not None and defaults["custom"]["thresholdsStyle"]["mode"] != "off":
             axes.axhline(step["value"], color=COLORS[step["color"]], linestyle="--", linewidth=0.8)
     axes.set_ylim(bottom=0, top=defaults.get("max", 0) * 1.05 or None)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: with_unit(value, defaults["unit"])))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}" if unit else with_unit(value, defaults["unit"])))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
     axes.tick_params(labelsize=6)
     axes.grid(linewidth=0.3)
     if courses:
-        axes.legend(fontsize=5.5, ncols=max(1, min(3, panel["gridPos"]["w"] // 4)), loc="upper left", bbox_to_anchor=(-0.08, -0.14), frameon=False)
+        axes.legend(*(part[:MOST_NAMES] for part in axes.get_legend_handles_labels()), fontsize=5.5, ncols=max(1, min(3, panel["gridPos"]["w"] // 4)), loc="upper left", bbox_to_anchor=(-0.08, -0.14), frameon=False)
     else:
         axes.text(0.5, 0.5, "No data", ha="center", va="center", transform=axes.transAxes, color="#8e8e8e")
 
 
-def stack(axes, courses):
+def broken_at_gaps(points):
+    """No line where there was nothing for more than two steps."""
+    for before, (at, value) in zip([points[0], *points], points):
+        if at - before[0] > 2:
+            yield at, math.nan
+        yield at, value
+
+
+def stack(axes, courses, colors):
     times = sorted({at for _, points in courses for at, _ in points})
     values = [[dict(points).get(at, 0) for at in times] for _, points in courses]
     if courses:
-        axes.stackplot(times, values, labels=[name for name, _ in courses], alpha=0.75)
+        names = [name for name, _ in courses]
+        palette = [colors.get(name, f"C{at % 10}") for at, name in enumerate(names)]
+        axes.stackplot(times, values, labels=names, colors=palette, alpha=0.75)
 
 
 def legend(target, labels):

@@ -1,5 +1,6 @@
 """The services that are watched, what they need, and the ledger of what was done to them."""
 
+import atexit
 import json
 import subprocess
 
@@ -25,6 +26,7 @@ class Redis:
     def start(self):
         self.process = subprocess.Popen(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
                                          "--dir", str(self.folder)], stdout=subprocess.DEVNULL)
+        atexit.register(self.process.kill)
 
     def stop(self):
         self.process.kill()
@@ -106,11 +108,6 @@ class Ledger:
     def __init__(self):
         self.exact, self.least, self.seen_values = {}, {}, {}
 
-    def did(self, **series):
-        """`metric__job=...`: use `exactly` for anything with labels."""
-        for name, count in series.items():
-            self.exactly(name, count)
-
     def exactly(self, series, count=1):
         self.exact[series] = self.exact.get(series, 0) + count
 
@@ -135,13 +132,9 @@ class Ledger:
 
     def check_all(self, prometheus):
         wrong = {}
-        for series, least in (self.least | {f"{name}": value for name, value in self.seen_values.items()}).items():
+        for series, least in (self.least | self.seen_values).items():
             prefix = "" if series.startswith("process_") else "polylogue_"
             expression = f"sum(max_over_time({prefix}{series}[1h]))"
             if prometheus.value(expression) < least:
                 wrong[series] = (prometheus.value(expression), least)
         assert not wrong, "is, should be at least: " + json.dumps(wrong, indent=1)
-
-    def metrics(self):
-        """Every metric that has an entry."""
-        return {series.split("{")[0] for series in (*self.exact, *self.least, *self.seen_values)}
