@@ -21,7 +21,7 @@ use crate::exit::Failure;
 use crate::flags::Flags;
 use crate::http::accept::{self, Watched};
 use crate::http::management::{Management, StatusBoard};
-use crate::http::{self, Documents, Health, Services, asyncapi, document};
+use crate::http::{self, Documents, Gate, Health, Services, asyncapi, document};
 use crate::limits::RateLimits;
 use crate::llm::{self, ChatModel, Upstreams};
 use crate::shutdown::{Sequence, Shutdown, end_part};
@@ -273,7 +273,8 @@ async fn listen(
     let settings = accept::Settings::public(&config.server);
     shutdown.spawn(accept::serve(public, endpoint, settings, Some(watched), shutdown.clone()));
 
-    let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board);
+    let gate = Gate::new(config.server.management_token.as_ref());
+    let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board, gate);
     let settings = accept::Settings::management(&config.server);
     until.spawn(accept::serve(management, endpoint, settings, None, until.clone()));
     Ok(addresses)

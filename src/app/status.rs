@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::config;
 use crate::connections::Connections;
 use crate::http::Services;
 use crate::http::management::StatusBoard;
 use crate::llm::Upstreams;
 use crate::redis::Redis;
 use crate::resilience::Snapshot;
-use crate::telemetry::metrics::Label as _;
+use crate::telemetry::metrics::{AuthMethod, Label as _};
 use crate::words::ReplicaId;
 
 /// Callers that `/status` names.
@@ -28,6 +29,8 @@ pub fn status_board(
     let replica = replica.to_string();
     board.register("replica", move || json!(replica));
     board.register("breakers", move || model.snapshot().iter().map(breaker).collect());
+    let auth = services.config.auth.clone();
+    board.register("authentication", move || authentication(&auth));
     board.register("simulator_in_use", move || json!(simulated));
     let connections = Arc::clone(connections);
     board.register("sockets", move || {
@@ -51,6 +54,13 @@ pub fn show_redis(board: &StatusBoard, redis: Redis) {
         status
     });
     board.register("degraded", move || health.degraded().iter().map(|feature| feature.as_label()).collect());
+}
+
+/// By what callers say who they are; nothing where authentication is off.
+fn authentication(auth: &config::Auth) -> Value {
+    let keys = auth.keys_file.as_ref().map(|_| AuthMethod::ApiKey.as_label());
+    let tokens = auth.jwt.is_on().then(|| AuthMethod::Jwt.as_label());
+    keys.into_iter().chain(tokens).collect()
 }
 
 fn breaker(snapshot: &Snapshot) -> Value {

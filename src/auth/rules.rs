@@ -33,9 +33,8 @@ pub(super) struct VerificationKey {
 
 impl Rules {
     pub fn new(settings: &config::Jwt, policies: &[&str]) -> Self {
-        let mut validation = Validation::default();
-        validation.leeway = settings.leeway.as_secs();
-        validation.validate_nbf = true;
+        let leeway = settings.leeway.as_secs();
+        let mut validation = Validation { leeway, validate_nbf: true, ..Validation::default() };
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.set_issuer(settings.issuer.as_slice());
         validation.set_audience(&settings.audience);

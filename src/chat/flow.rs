@@ -117,6 +117,7 @@ impl Node<TurnState, FlowError> for Route {
         let task = &state.task;
         let question = Question {
             principal: &task.principal,
+            allowed: &task.personas,
             request_id: &task.request_id,
             message: &task.request.message,
             explicit: &task.request.personas,

@@ -7,10 +7,11 @@ use futures_util::StreamExt as _;
 use tokio::time::Instant;
 use tracing::{Instrument as _, info_span, warn};
 
+use super::cast::Cast;
 use super::flow::{FlowError, Seat, Tools};
 use super::meter::ModelClock;
 use super::personas::{Persona, Personas};
-use super::prompt;
+use super::prompt::{self, Seal};
 use super::state::{Stop, Task, TurnState, Update};
 use crate::graph::{Branch, Context};
 use crate::llm::{ChatModel, Chunk, Ending, LlmError, ModelRequest};
@@ -119,9 +120,11 @@ impl Speak {
 
     fn request(&self, state: &TurnState, persona: &Persona) -> ModelRequest {
         let task = &state.task;
+        let cast = Cast::new(&self.personas, &task.personas);
+        let seal = Seal::of(task.turn);
         ModelRequest {
             model: persona.model.clone(),
-            prompt: prompt::of_reply(persona, &self.personas, &state.history, &task.request.message),
+            prompt: prompt::of_reply(persona, cast, &state.history, &task.request.message, &seal),
             temperature: persona.temperature,
             max_tokens: persona.max_tokens,
             schema: None,

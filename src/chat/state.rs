@@ -12,8 +12,8 @@ use crate::graph::State;
 use crate::telemetry::metrics::{Metrics, ModelCause, Transport};
 use crate::turnlog::Live;
 use crate::words::{
-    CancelReason, ConversationId, ErrorCode, Failure, Message, MessageId, PersonaId, Principal, Reply,
-    ReplyStatus, RequestId, Role, Routing, Timestamp, Turn, TurnId,
+    AllowedPersonas, CancelReason, ConversationId, ErrorCode, Failure, Message, MessageId, PersonaId,
+    Principal, Reply, ReplyStatus, RequestId, Role, Routing, Timestamp, Turn, TurnId,
 };
 
 /// The steps of a turn.
@@ -57,6 +57,8 @@ pub struct Task {
     pub conversation: ConversationId,
     /// Whose it is.
     pub principal: Principal,
+    /// Whom its caller might ask when it was accepted.
+    pub personas: AllowedPersonas,
     /// What was asked for.
     pub request: Arc<ChatRequest>,
     /// Ties log lines and model calls together.

@@ -181,6 +181,7 @@ impl Chat {
             turn: record.turn,
             conversation: record.conversation,
             principal: record.principal,
+            personas: kept.allowed_personas,
             request: Arc::new(kept.request),
             request_id: kept.request_id,
             transport: Transport::Json,

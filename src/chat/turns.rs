@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::cast::Cast;
 use super::conversations::above;
 use super::meter::ModelClock;
 use super::state::{Task, TurnState};
@@ -18,8 +19,8 @@ use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Idempotency as Used, ModelCause, TurnRefusal};
 use crate::turnlog::{Accepted, Claim, Idempotency, Live, NewTurn, Place, fold};
 use crate::words::{
-    CancelReason, ConversationId, ConversationRef, Event, EventBody, EventId, RequestId, Timestamp, Turn,
-    TurnId, TurnStatus,
+    AllowedPersonas, CancelReason, ConversationId, ConversationRef, Event, EventBody, EventId, RequestId,
+    Timestamp, Turn, TurnId, TurnStatus,
 };
 
 /// How long a cancel waits for the turn to end before it says that it is under way.
@@ -37,6 +38,9 @@ pub(super) struct Kept {
     #[serde(flatten)]
     pub(super) request: ChatRequest,
     pub(super) request_id: RequestId,
+    /// Whom the caller might ask when the turn was accepted.
+    #[serde(default, skip_serializing_if = "AllowedPersonas::is_all")]
+    pub(super) allowed_personas: AllowedPersonas,
 }
 
 /// A turn that was admitted and is owned here.
@@ -148,11 +152,12 @@ impl Chat {
     }
 
     fn check_personas(&self, caller: &Caller, request: &ChatRequest) -> Result<(), ChatError> {
+        let cast = Cast::new(&self.personas, &caller.personas);
         let listed = request.personas.iter().enumerate();
-        let unknown: Vec<_> =
-            listed.filter(|(_, id)| self.personas.find(id).is_none()).map(|(at, _)| at).collect();
+        let unknown: Vec<_> = listed.filter(|(_, id)| cast.find(id).is_none()).map(|(at, _)| at).collect();
         let most = self.router.most(&caller.principal);
         match () {
+            () if cast.all().next().is_none() => Err(ChatError::NoPersonaAllowed),
             () if !unknown.is_empty() => Err(ChatError::UnknownPersonas(unknown)),
             () if request.personas.len() > most => Err(ChatError::TooManyPersonas(most)),
             () => Ok(()),
@@ -186,7 +191,11 @@ impl Chat {
             message_id: turn.user_message(),
             degraded,
         };
-        let kept = Kept { request: request.clone(), request_id: caller.request_id.clone() };
+        let kept = Kept {
+            request: request.clone(),
+            request_id: caller.request_id.clone(),
+            allowed_personas: caller.personas.clone(),
+        };
         let raw: Box<RawValue> = to_raw_value(&kept).map_err(|error| ChatError::Internal(error.into()))?;
         let deadline = Timestamp::now().as_millis() + self.settings.deadline.as_millis() as u64;
         Ok(NewTurn {
@@ -213,6 +222,7 @@ impl Chat {
             turn,
             conversation: new.conversation,
             principal: new.principal,
+            personas: caller.personas.clone(),
             request: Arc::new(request),
             request_id: caller.request_id.clone(),
             transport: caller.transport,
@@ -308,7 +318,9 @@ fn idempotency(caller: &Caller, request: &ChatRequest) -> Option<Idempotency> {
 
 fn refusal(error: &ChatError) -> Option<TurnRefusal> {
     match error {
-        ChatError::UnknownPersonas(_) | ChatError::TooManyPersonas(_) => Some(TurnRefusal::UnknownPersona),
+        ChatError::UnknownPersonas(_) | ChatError::NoPersonaAllowed | ChatError::TooManyPersonas(_) => {
+            Some(TurnRefusal::UnknownPersona)
+        }
         ChatError::TurnInProgress(_) => Some(TurnRefusal::Busy),
         ChatError::IdempotencyKeyReused => Some(TurnRefusal::IdempotencyKeyReused),
         ChatError::Draining => Some(TurnRefusal::Draining),

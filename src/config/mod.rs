@@ -6,6 +6,7 @@ mod environment;
 mod file;
 mod leaf;
 mod load;
+mod origin;
 mod place;
 mod problem;
 mod reference;
@@ -20,6 +21,7 @@ mod values;
 
 pub use auth::{Auth, Jwt};
 pub use load::{Effective, Flag, Sources};
+pub use origin::{AllowedOrigin, without_own_port};
 pub use place::PlaceOfRedis;
 pub use problem::ConfigError;
 pub use reference::reference_markdown;

@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::leaf::{Key, Origin};
 use super::problem::Problem;
-use super::{Config, Jwt, Retry};
+use super::{AllowedOrigin, Config, Jwt, Retry};
 
 /// A replica is dead only after it missed this many signs of life in a row (`state.md` §3).
 const BEATS_PER_LEASE: u32 = 5;
@@ -21,6 +21,7 @@ pub(super) fn check(
 ) {
     let mut relations = Relations { origins, bad, problems };
     relations.addresses(config);
+    relations.origins(config);
     relations.times(config);
     relations.counts(config);
     relations.limits(config);
@@ -57,6 +58,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         warnings.push(format!(
             "server.grace ({}) is not above turns.deadline ({}): a stop may cut turns short",
             config.server.grace, config.turns.deadline
+        ));
+    }
+    if !config.auth.is_on() && !config.server.listen.ip().to_canonical().is_loopback() {
+        warnings.push(format!(
+            "authentication is off and server.listen is {}: everybody who can reach it may use the model at your cost and \
+             read every conversation whose id they know; set auth.keys_file or auth.jwt.issuer, or let nobody reach it",
+            config.server.listen
         ));
     }
     warnings
@@ -107,6 +115,13 @@ impl Relations<'_> {
             "another address than",
             ("server.listen", &public),
         );
+    }
+
+    fn origins(&mut self, config: &Config) {
+        let open_to_all = config.cors.allowed_origins.contains(&AllowedOrigin::Any);
+        let key = Key::dotted("cors.allow_credentials");
+        let holds = !(open_to_all && config.cors.allow_credentials);
+        self.single(holds, &key, "must be false where cors.allowed_origins has \"*\"");
     }
 
     fn times(&mut self, config: &Config) {
@@ -224,7 +239,7 @@ impl Relations<'_> {
         }
         let must = "must name at least one audience: a token meant for another service is not for this one";
         self.single(!jwt.audience.is_empty(), &key("audience"), must);
-        let must = "or auth.jwt.key_file must say where the keys are, and not both";
+        let must = "must say where the keys are, or auth.jwt.key_file must, and not both";
         self.single(jwt.jwks_url.is_some() != jwt.key_file.is_some(), &key("jwks_url"), must);
         self.single(!jwt.algorithms.is_empty(), &key("algorithms"), "must name at least one");
         let shared = jsonwebtoken::AlgorithmFamily::Hmac.algorithms();

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
+use super::origin::AllowedOrigin;
 use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_empty};
 
 /// Everything the operator may say, checked.
@@ -18,6 +19,7 @@ use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_em
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub server: Server,
+    pub cors: Cors,
     pub auth: Auth,
     pub redis: Redis,
     pub memory: Memory,
@@ -37,6 +39,8 @@ pub struct Config {
 pub struct Server {
     pub listen: SocketAddr,
     pub management_listen: SocketAddr,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "hidden")]
+    pub management_token: Option<SecretString>,
     pub trusted_proxies: Vec<IpNet>,
     #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
     pub public_url: Option<PublicUrl>,
@@ -51,6 +55,15 @@ pub struct Server {
     pub drain_delay: Span,
     pub grace: Span,
     pub close_spread: Span,
+    pub hsts_max_age: Span,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    pub allowed_origins: Vec<AllowedOrigin>,
+    pub allow_credentials: bool,
+    pub max_age: Span,
 }
 
 /// How `redis.hosts` are to be understood; a URL says it by its scheme.

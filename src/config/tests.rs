@@ -230,7 +230,7 @@ fn what_is_shown_can_be_given_back() {
     let (_file, again) = file(&shown);
     let again = again.load().unwrap();
     assert_eq!(again.config.server.max_body, Bytes(1_000_001));
-    assert_eq!(again.config.limits.policies.len(), 3);
+    assert_eq!(again.config.limits.policies.len(), 4);
     assert_eq!(again.config.llm.upstreams[0].name, "a");
 }
 
@@ -262,4 +262,43 @@ fn lists_in_the_environment_are_comma_separated() {
 fn the_committed_reference_is_up_to_date() {
     let committed = include_str!("../../docs/configuration.md");
     assert!(committed == reference_markdown(), "run: polylogue config --reference > docs/configuration.md");
+}
+
+#[test]
+fn tokens_that_could_not_be_trusted_are_refused_at_the_start() {
+    let with = |lines: &str| {
+        let (_file, sources) = file(&format!("[auth.jwt]\nissuer = 'https://i'\naudience = ['us']\n{lines}"));
+        sources.load().err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert_eq!(with("jwks_url = 'https://i/keys'"), "");
+    assert_eq!(with("jwks_url = 'http://127.0.0.1:1/keys'"), "");
+    assert_eq!(with("key_file = '/secret'\nalgorithms = ['HS256']"), "");
+    for (lines, reason) in [
+        ("", "auth.jwt.jwks_url: must say where the keys are"),
+        ("jwks_url = 'https://i/keys'\nkey_file = '/x'", "and not both"),
+        ("jwks_url = 'http://issuer.example/keys'", "must be an https address"),
+        ("jwks_url = 'https://user:password@i/keys'", "must be an https address"),
+        ("jwks_url = 'https://i/keys'\nalgorithms = ['none']", "unknown variant `none`"),
+        ("jwks_url = 'https://i/keys'\nalgorithms = []", "must name at least one"),
+        ("jwks_url = 'https://i/keys'\nalgorithms = ['HS256']", "needs auth.jwt.key_file"),
+        ("key_file = '/x'\nalgorithms = ['HS256', 'RS256']", "must have no others"),
+    ] {
+        let said = with(lines);
+        assert!(said.contains(reason), "{lines}: {said}");
+    }
+    let (_file, sources) = file("[auth.jwt]\nissuer = 'https://i'\njwks_url = 'https://i/keys'");
+    assert!(problems(&sources).join("\n").contains("must name at least one audience"));
+    let (_file, sources) = file("[auth.jwt]\njwks_url = 'https://i/keys'");
+    assert!(problems(&sources).join("\n").contains("auth.jwt.issuer: is missing"));
+}
+
+#[test]
+fn an_open_door_to_the_network_is_warned_of() {
+    let warned = |lines: &str| {
+        let (_file, sources) = file(lines);
+        sources.load().unwrap().warnings.iter().any(|warning| warning.starts_with("authentication is off"))
+    };
+    assert!(!warned(""));
+    assert!(warned("[server]\nlisten = '0.0.0.0:8080'"));
+    assert!(!warned("[server]\nlisten = '0.0.0.0:8080'\n[auth]\nkeys_file = '/keys'"));
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::document::{CLIENT_RULE, openapi_31};
+use super::document::{CLIENT_RULE, openapi_31, schemes};
 use crate::config::PublicUrl;
 
 /// Schemas taken over as they are; the frames that start a turn and tell its events are made of others.
@@ -12,7 +12,9 @@ const ABOUT: &str = "\
 JSON text frames over one WebSocket, subprotocol `polylogue.v1` (no offer is taken as v1). `ref` is the client's name for a \
 request and comes back with everything that answers it; on `chat` it also makes a repetition find the same turn, as \
 `Idempotency-Key` does over HTTP. Several turns, of different conversations, may run on one socket. A malformed or unknown \
-frame gets an `error`, not a close. After a close, open a new socket and send `resume` with the last event id that was \
+frame gets an `error`, not a close. Where the operator asks for a credential, the upgrade shows it: as `Authorization: \
+Bearer`, as the subprotocol `polylogue.bearer.<key or token>` beside `polylogue.v1`, or as a ticket of `createTicket` in the \
+query. The socket closes with 4501 when it expires, unless an `auth` frame brought a newer one of the same caller. After a close, open a new socket and send `resume` with the last event id that was \
 seen. ";
 
 const CLOSE_CODES: &str = "\n\n\
@@ -85,7 +87,11 @@ pub fn document(public_url: Option<&PublicUrl>) -> Value {
         "send": operation("send", "Frames of the server", &from_server)
     });
     let messages: Map<_, _> = from_client.iter().chain(&from_server).map(Message::described).collect();
-    document["components"] = json!({"messages": messages, "schemas": schemas(known)});
+    document["components"] = json!({
+        "messages": messages,
+        "schemas": schemas(known),
+        "securitySchemes": schemes("httpApiKey")
+    });
     document
 }
 
@@ -153,11 +159,13 @@ fn channel(from_client: &[Message], from_server: &[Message]) -> Value {
 }
 
 fn operation(action: &str, summary: &str, messages: &[Message]) -> Value {
+    let scheme = |name| json!({"$ref": format!("#/components/securitySchemes/{name}")});
     let reference = |message: &Message| json!({"$ref": format!("#/channels/chat/messages/{}", message.kind)});
     json!({
         "action": action,
         "channel": {"$ref": "#/channels/chat"},
         "summary": summary,
+        "security": (["bearer", "ticket"].map(scheme)),
         "messages": messages.iter().map(reference).collect::<Vec<_>>()
     })
 }

@@ -270,4 +270,23 @@ mod tests {
             prop_assert!([by_header("192.0.2.7"), by_connection(PROXY)].contains(&found), "{:?}", found);
         }
     }
+
+    /// The first line of the input is `X-Forwarded-For`, the second `Forwarded`; either may be missing.
+    #[test]
+    fn fuzz_forwarding_headers() {
+        let proxies = proxies();
+        crate::fuzz::run("forwarding_headers", |bytes| {
+            let mut headers = HeaderMap::new();
+            for (line, name) in bytes.split(|byte| *byte == b'\n').zip([X_FORWARDED_FOR, FORWARDED]) {
+                if let (false, Ok(value)) = (line.is_empty(), HeaderValue::from_bytes(line)) {
+                    headers.append(name, value);
+                }
+            }
+            let stranger: IpAddr = [198, 51, 100, 1].into();
+            assert_eq!(proxies.client(stranger, &headers), (stranger.into(), IdentifiedBy::Connection));
+            let (address, told) = proxies.client(PROXY.parse().unwrap(), &headers);
+            let is_peer = address == ClientAddress::from(PROXY.parse::<IpAddr>().unwrap());
+            assert!(is_peer || told == IdentifiedBy::Header);
+        });
+    }
 }

@@ -8,9 +8,10 @@ use poem::http::{HeaderValue, Method, header};
 use poem::{Endpoint, Request, Response};
 use serde_json::{Value, json};
 
+use super::gate::Gate;
 use super::probes::{Probes, REVISION, VERSION};
 use super::problem::Problem;
-use super::{Health, Readiness};
+use super::{Health, Readiness, security};
 use crate::telemetry::metrics::Metrics;
 use crate::words::RequestId;
 
@@ -55,12 +56,13 @@ pub struct Management {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     board: Arc<StatusBoard>,
+    gate: Gate,
 }
 
 impl Management {
-    /// Shows what these say.
-    pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, board: Arc<StatusBoard>) -> Self {
-        Self { probes: Probes::management(health.clone()), health, metrics, board }
+    /// Shows what these say, and to whom `gate` lets in more than probes and metrics.
+    pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, board: Arc<StatusBoard>, gate: Gate) -> Self {
+        Self { probes: Probes::management(health.clone()), health, metrics, board, gate }
     }
 
     fn metrics(&self) -> Response {
@@ -97,15 +99,28 @@ impl Endpoint for Management {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         if let Some(answer) = self.probes.answer(&request) {
-            return Ok(answer);
+            return Ok(security::dress(answer));
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        Ok(match request.uri().path() {
+        Ok(security::dress(match request.uri().path() {
             "/metrics" if is_read => self.metrics(),
+            "/metrics" | "/livez" | "/readyz" | "/startupz" | "/version" => wrong_method(),
+            _ => self.guarded(&request, is_read),
+        }))
+    }
+}
+
+impl Management {
+    /// Whoever is not let in does not learn what there is either.
+    fn guarded(&self, request: &Request, is_read: bool) -> Response {
+        if let Err(problem) = self.gate.pass(request) {
+            return problem.into_response(&RequestId::random());
+        }
+        match request.uri().path() {
             "/status" if is_read => self.status(),
-            "/metrics" | "/status" | "/livez" | "/readyz" | "/startupz" | "/version" => wrong_method(),
+            "/status" => wrong_method(),
             _ => Problem::answer_to(poem::error::NotFoundError.into(), &RequestId::random(), &[]),
-        })
+        }
     }
 }
 

@@ -64,7 +64,9 @@ fn policies_of<'a>(operation: &str, settings: &'a config::Limits) -> Vec<&'a str
     match settings.routes.get(operation) {
         Some(names) => names.iter().map(String::as_str).collect(),
         None if operation == RESUME => vec![FOLLOWING],
-        None if operation == FAILED_AUTHENTICATION => vec![FAILED],
+        None if operation == FAILED_AUTHENTICATION => {
+            settings.policies.contains_key(FAILED).then_some(FAILED).into_iter().collect()
+        }
         None => vec![DEFAULT],
     }
 }

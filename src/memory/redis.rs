@@ -236,3 +236,25 @@ impl From<RedisError> for Failed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of the input are fields and their values, in turns.
+    #[test]
+    fn fuzz_kept_conversations() {
+        crate::fuzz::run("kept_conversations", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            let pairs = lines.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+            let fields: HashMap<_, _> = pairs.collect();
+            if let Ok(Found { history: Some(history), .. }) = found(&fields) {
+                assert!(history.messages.len() <= fields.len());
+                assert!(history.messages.is_sorted_by_key(|message| message.id));
+            }
+            let entries = vec![("1-1".to_owned(), fields)];
+            assert!(news("0-0", entries).forgotten.len() <= 1);
+        });
+    }
+}

@@ -304,4 +304,31 @@ mod tests {
         }
         assert_eq!("12-7".parse::<EventId>().unwrap(), EventId { epoch: 12, seq: 7 });
     }
+
+    /// What is taken for a name of something is printed as it was read.
+    fn is_itself<T: FromStr + fmt::Display>(text: &str) {
+        if let Ok(name) = text.parse::<T>() {
+            assert_eq!(name.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn fuzz_names() {
+        crate::fuzz::run("names", |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            is_itself::<ConversationId>(text);
+            is_itself::<PersonaId>(text);
+            is_itself::<RequestId>(text);
+            is_itself::<ReplicaId>(text);
+            is_itself::<CallerName>(text);
+            is_itself::<TurnId>(text);
+            is_itself::<EventId>(text);
+            if let Ok(id) = text.parse::<MessageId>() {
+                assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
+            }
+            if let Ok(principal) = text.parse::<crate::words::Principal>() {
+                assert_eq!(principal.to_string().parse::<crate::words::Principal>().unwrap(), principal);
+            }
+        });
+    }
 }

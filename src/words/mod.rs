@@ -2,6 +2,7 @@
 //!
 //! A value of one of these types is right by construction; parsing is the only logic here.
 
+mod allowed;
 mod event;
 mod failure;
 mod ids;
@@ -9,6 +10,7 @@ mod message;
 mod principal;
 mod turn;
 
+pub use allowed::AllowedPersonas;
 pub use event::{Event, EventBody};
 pub use failure::{ErrorCode, Failure};
 pub use ids::{

@@ -244,6 +244,7 @@ fn files_are_short_enough_to_read() {
 #[test]
 fn the_map_has_no_logic() {
     let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let lib = lib.replace("#[cfg(test)]\n#[path = \"../tests/fuzz/mod.rs\"]\nmod fuzz;\n", "");
     let other = |line: &&str| !(line.is_empty() || line.starts_with("//!") || line.starts_with("pub mod "));
     none(lib.lines().filter(other).map(str::to_owned).collect(), "lib.rs lists modules");
 }

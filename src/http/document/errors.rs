@@ -9,30 +9,41 @@ use crate::words::ErrorCode;
 use crate::words::ErrorCode::*;
 
 /// Errors of every operation.
-const ALWAYS: &[ErrorCode] = &[RateLimited, Internal];
+const ALWAYS: &[ErrorCode] = &[Unauthenticated, RateLimited, Internal, StateUnavailable];
 /// Errors of an operation that looks at `Accept`.
 const FORM: &[ErrorCode] = &[NotAcceptable];
 /// Errors of a request with a body.
 const BODY: &[ErrorCode] = &[InvalidRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType];
+/// Errors of a request that changes something, where a page sends it.
+const PAGE: &[ErrorCode] = &[OriginNotAllowed];
 /// Errors of a request that starts a turn, before there is one.
-const START: &[ErrorCode] =
-    &[UnknownPersona, TurnInProgress, IdempotencyKeyReused, StateUnavailable, Draining, Overloaded];
+const START: &[ErrorCode] = &[
+    UnknownPersona,
+    Forbidden,
+    TurnInProgress,
+    IdempotencyKeyReused,
+    StateUnavailable,
+    Draining,
+    Overloaded,
+];
 /// What a turn may end with.
 const MODEL: &[ErrorCode] = &[ModelFailed, ModelUnavailable, ModelTimeout];
 
 /// The errors of an operation beside [`ALWAYS`].
 fn codes(operation: &str) -> &'static [&'static [ErrorCode]] {
     match operation {
-        "createChat" => &[FORM, BODY, START, MODEL],
-        "streamChat" | "startTurn" => &[FORM, BODY, START],
-        "getTurn" | "cancelTurn" => &[FORM, &[TurnNotFound, StateUnavailable]],
+        "createChat" => &[FORM, PAGE, BODY, START, MODEL],
+        "streamChat" | "startTurn" => &[FORM, PAGE, BODY, START],
+        "getTurn" => &[FORM, &[TurnNotFound, StateUnavailable]],
+        "cancelTurn" => &[FORM, PAGE, &[TurnNotFound, StateUnavailable]],
         "streamTurnEvents" => &[FORM, &[InvalidEventId, TurnNotFound, EventUnknown, StateUnavailable]],
-        "getConversation" | "deleteConversation" => &[FORM, &[ConversationNotFound, StateUnavailable]],
+        "getConversation" => &[FORM, &[ConversationNotFound, StateUnavailable]],
+        "deleteConversation" => &[FORM, PAGE, &[ConversationNotFound, StateUnavailable]],
         "listMessages" => &[FORM, &[InvalidRequest, ConversationNotFound, StateUnavailable]],
-        "addMessage" => &[FORM, BODY, &[ConversationNotFound, TurnInProgress, StateUnavailable]],
+        "addMessage" => &[FORM, PAGE, BODY, &[ConversationNotFound, TurnInProgress, StateUnavailable]],
         "listPersonas" => &[FORM],
         "getPersona" => &[FORM, &[PersonaNotFound]],
-        "createTicket" => &[&[ConnectionLimitExceeded, Draining, Overloaded]],
+        "createTicket" => &[PAGE, &[ConnectionLimitExceeded, Draining, Overloaded]],
         _ => &[],
     }
 }
@@ -47,7 +58,10 @@ pub(super) fn document(document: &mut Value) {
     operations(document, |id, operation| {
         let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
         for code in ALWAYS.iter().chain(codes(id).iter().copied().flatten()) {
-            by_status.entry(code.status()).or_default().push(*code);
+            let codes = by_status.entry(code.status()).or_default();
+            if !codes.contains(code) {
+                codes.push(*code);
+            }
         }
         for (status, codes) in by_status {
             operation["responses"][status.to_string()] = response(id, status, &codes);
@@ -63,6 +77,9 @@ fn response(operation: &str, status: u16, codes: &[ErrorCode]) -> Value {
 
     let mut answer = Map::new();
     answer.insert("Problem-Code".into(), json!({"description": "The problem's code.", "schema": schema}));
+    if status == 401 {
+        answer.insert("WWW-Authenticate".into(), headers::reference("WWW-Authenticate"));
+    }
     if matches!(status, 429 | 503) {
         answer.insert("Retry-After".into(), headers::reference("Retry-After"));
     }

@@ -15,7 +15,7 @@ const EVERYWHERE: [&str; 6] = [
 ];
 
 /// Every header the document names; poem-openapi writes names in capitals.
-fn described() -> [(&'static str, Value); 10] {
+fn described() -> [(&'static str, Value); 11] {
     let text = |about: &str, example: &str| json!({"description": about, "schema": {"type": "string", "example": example}});
     let number = |about: &str, example: u64| json!({"description": about, "schema": {"type": "integer", "minimum": 0, "example": example}});
     [
@@ -40,6 +40,7 @@ fn described() -> [(&'static str, Value); 10] {
         ("X-RateLimit-Limit", number("The quota of the policy nearest to refusal.", 100)),
         ("X-RateLimit-Remaining", number("What is left of it.", 99)),
         ("X-RateLimit-Reset", number("When it is whole again, in seconds since 1970.", 1_795_460_442)),
+        ("WWW-Authenticate", text("What to show (RFC 6750).", "Bearer realm=\"polylogue\"")),
         ("Retry-After", number("When to try again, in seconds.", 42)),
     ]
 }

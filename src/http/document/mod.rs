@@ -3,6 +3,7 @@
 mod errors;
 mod headers;
 mod requests;
+mod security;
 mod tickets;
 mod tidy;
 
@@ -30,12 +31,17 @@ epoch never come again.";
 
 const REST: &str = "\n\n**WebSocket.** The same turns and events over one socket, `/api/v1/chat/ws`, are described in \
 `asyncapi.yaml`, beside this document.\n\n\
+**Who is calling.** Where the operator asks for it, every request needs `Authorization: Bearer` with an API key or a token; \
+without one, or with one that is not valid, it is refused with 401. Conversations and turns belong to whoever began them: for \
+everybody else they do not exist.\n\n\
 **Errors** are `application/problem+json` (RFC 9457); decide by `code`.\n\n\
 **Limits.** Requests are counted per client in windows. `RateLimit-Policy` says what is allowed, `RateLimit` what is left and \
 for how many seconds; a refusal (429) counts for nothing and says in `Retry-After` when to come back. Following a turn is \
 counted apart from everything else.\n\n\
 **Growth.** Within `/api/v1` the server only adds. Take no notice of members and event types you do not know, and expect \
 new values wherever `x-extensible-enum` lists the known ones.";
+
+pub use security::schemes;
 
 /// Which OpenAPI a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +91,7 @@ fn document(version: Version, public_url: Option<&PublicUrl>) -> Value {
     requests::document(&mut document, version);
     headers::document(&mut document);
     errors::document(&mut document);
+    security::document(&mut document);
     tidy::tidy(&mut document, version);
     document
 }

@@ -8,7 +8,8 @@ pub(super) fn document(document: &mut Value) {
         "tags": ["Chat"],
         "summary": "Hold a place for a WebSocket",
         "description": "Browsers cannot read why an upgrade was refused. This makes the same decision readably, and holds \
-            the place for 30 s: open the socket with `?ticket=`.",
+            the place for 30 s: open the socket with `?ticket=`, on any replica. The ticket stands for the credential that \
+            bought it, so a browser needs no other; it may be spent on `streamTurnEvents` instead.",
         "responses": {"201": {
             "description": "The place is held.",
             "headers": {"Location": {}},
@@ -19,7 +20,7 @@ pub(super) fn document(document: &mut Value) {
     document["components"]["schemas"]["Ticket"] = json!({
         "type": "object",
         "title": "Ticket",
-        "description": "The right to open one WebSocket.",
+        "description": "The right to open one WebSocket, or to follow one turn.",
         "required": ["ticket", "expires_at"],
         "properties": {
             "ticket": {"type": "string", "description": "Goes into the socket's address as `ticket`; works once."},

@@ -151,6 +151,11 @@ impl Route {
         Some(operation)
     }
 
+    /// Everything that may be asked of it, HEAD and OPTIONS too.
+    pub(super) fn methods(&self) -> impl Iterator<Item = &str> {
+        self.allow.to_str().unwrap_or_default().split(", ")
+    }
+
     /// Whether the policies may be asked at all: probes and documents are never limited.
     pub(super) fn is_limited(&self) -> bool {
         self.pattern.starts_with("/api/")

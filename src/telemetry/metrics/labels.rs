@@ -46,7 +46,7 @@ label! {
     /// Why an upgrade was refused.
     SocketRefusal {
         PerClient = "per_client", Total = "total", RateLimit = "rate_limit", Draining = "draining",
-        Subprotocol = "subprotocol", NotAnUpgrade = "not_an_upgrade",
+        Subprotocol = "subprotocol", NotAnUpgrade = "not_an_upgrade", Origin = "origin",
     }
 }
 label! {

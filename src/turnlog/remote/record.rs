@@ -148,3 +148,27 @@ impl Fields<'_> {
         self.0.get(name)?.as_slice().try_into().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of the input are fields and their values, in turns; the last one is an entry of the log.
+    #[test]
+    fn fuzz_kept_turns() {
+        let turn = TurnId::new(crate::words::new_ulid(1), &"talk".parse().unwrap());
+        let start = EventId { epoch: 1, seq: 1 };
+        crate::fuzz::run("kept_turns", |bytes| {
+            let lines: Vec<_> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            let name = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+            let pairs = lines.chunks_exact(2).map(|pair| (name(&pair[0]), pair[1].clone()));
+            let entries: Vec<_> = lines.last().cloned().into_iter().collect();
+            if let Ok(Some(found)) = page(turn, (pairs.collect(), entries), start, &Clock::default()) {
+                assert!(found.events.iter().all(|event| event.id > start));
+                let printed = array(&found.events);
+                assert_eq!(events(&[printed], start).unwrap().len(), found.events.len());
+                crate::turnlog::fold(&found.record, &found.events);
+            }
+        });
+    }
+}

@@ -112,12 +112,17 @@ impl Issuer {
         self.state.lock().unwrap().asked
     }
 
+    /// Where its keys are.
+    pub fn url(&self) -> String {
+        format!("http://{}/keys", self.address)
+    }
+
     /// Settings that trust it.
     pub fn trusted(&self, config: &mut config::Config) {
         let jwt = &mut config.auth.jwt;
         jwt.issuer = Some(ISSUER.into());
         jwt.audience = vec![AUDIENCE.into()];
-        jwt.jwks_url = Some(format!("http://{}/keys", self.address));
+        jwt.jwks_url = Some(self.url());
     }
 }
 

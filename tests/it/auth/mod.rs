@@ -2,6 +2,8 @@
 
 mod issuer;
 mod keys;
+mod matrix;
+mod rotation;
 mod sockets;
 mod tokens;
 

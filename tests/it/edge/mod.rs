@@ -2,6 +2,7 @@
 
 mod answers;
 mod bodies;
+mod browsers;
 mod demo;
 mod leaving;
 mod limited;
