@@ -124,13 +124,12 @@ impl Node<TurnState, FlowError> for Route {
             explicit: &task.request.personas,
             history: &state.history,
             deadline: task.deadline,
+            clock: &task.clock,
         };
-        let working = task.clock.start();
         let routing = tokio::select! {
             routing = self.router.decide(&question) => routing,
             () = task.stop.cancelled() => return Ok(Update::Nothing),
         };
-        drop(working);
         task.live.push(EventBody::RoutingDecided { routing: routing.clone() })?;
         Ok(Update::Routed(routing))
     }

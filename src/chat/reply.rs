@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
+use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, info_span, warn};
 
 use super::cast::Cast;
 use super::flow::{FlowError, Seat, Tools};
+use super::meter::ModelClock;
 use super::personas::{Persona, Personas};
 use super::prompt::{self, Seal};
 use super::state::{Stop, Task, TurnState, Update};
@@ -35,6 +37,12 @@ enum End {
 impl Speak {
     /// Speaks with these tools.
     pub fn new(tools: &Tools) -> Self {
+        for persona in tools.personas.all() {
+            let label = Name::from(persona.id.as_str());
+            ReplyOutcome::ALL
+                .iter()
+                .for_each(|outcome| tools.metrics.turns.replies.touch(&(label.clone(), *outcome)));
+        }
         Self {
             model: Arc::clone(&tools.model),
             personas: Arc::clone(&tools.personas),
@@ -66,10 +74,11 @@ impl Speak {
         if task.stop.is_cancelled() {
             return Ok(Update::Nothing);
         }
+        let (started, clock) = (Instant::now(), ModelClock::default());
         let mut content = String::new();
         let end = match say(task, EventBody::ReplyStarted { persona: id.clone() })? {
             Some(end) => end,
-            None => self.listen(state, id, &mut content).await?,
+            None => self.listen(state, id, &clock, &mut content).await?,
         };
         let reply = finished(state, place, id, content, end);
         let outcome = outcome(reply.status);
@@ -79,14 +88,18 @@ impl Speak {
             Span::current().record("error.type", error.code.as_str());
         }
         task.live.push(event_of(&reply))?;
+        let ours = started.elapsed().saturating_sub(clock.total());
+        self.metrics.turns.reply_overhead.observe(&(), ours);
         Ok(Update::Replied(reply))
     }
 
-    /// Asks the model and passes on what it says, until it ends, fails, or the turn has to stop.
+    /// Asks the model and passes on what it says, until it ends, fails, or the turn has to stop. What is spent waiting
+    /// for the model, retries included, is the model's time in the turn's clock and in this reply's; the rest is ours.
     async fn listen(
         &self,
         state: &TurnState,
         id: &PersonaId,
+        clock: &ModelClock,
         content: &mut String,
     ) -> Result<End, FlowError> {
         let task = &state.task;
@@ -94,10 +107,9 @@ impl Speak {
             let gone = Failure::new(ErrorCode::PersonaNotFound, "This persona no longer exists.");
             return Ok(End::Failed(gone));
         };
-        let _working = task.clock.start();
         let request = self.request(state, persona);
         let mut stream = tokio::select! {
-            opened = self.model.stream(request) => match opened {
+            opened = task.clock.during(clock.during(self.model.stream(request))) => match opened {
                 Ok(stream) => stream,
                 Err(error) => return Ok(failed(task, &error)),
             },
@@ -105,7 +117,7 @@ impl Speak {
         };
         loop {
             let chunk = tokio::select! {
-                chunk = stream.next() => chunk.unwrap_or(Err(LlmError::Cut)),
+                chunk = task.clock.during(clock.during(stream.next())) => chunk.unwrap_or(Err(LlmError::Cut)),
                 () = task.stop.cancelled() => return Ok(End::Stopped),
             };
             match chunk {

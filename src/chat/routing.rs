@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::cast::Cast;
 use super::mention::mentioned;
+use super::meter::ModelClock;
 use super::personas::{Persona, Personas};
 use super::plain::one_line;
 use super::prompt;
@@ -36,6 +37,8 @@ pub struct Question<'a> {
     pub history: &'a [Message],
     /// Nobody waits beyond this moment.
     pub deadline: Instant,
+    /// Counts how long the model works for it.
+    pub clock: &'a ModelClock,
 }
 
 /// Chooses who answers, by the first of these that says something: the caller's list, mentions, there being only one,
@@ -183,7 +186,7 @@ impl Router {
             deadline,
             cause: ModelCause::First,
         };
-        let first = self.model.complete(request.clone()).await?;
+        let first = question.clock.during(self.model.complete(request.clone())).await?;
         let fault = match read(cast, &first.text, most) {
             Ok(decision) => return Ok(decision),
             Err(fault) => fault,
@@ -191,7 +194,7 @@ impl Router {
         debug!(event = "routing_repair", request_id = %question.request_id, fault, "asking once more");
         request.prompt.push(prompt::repair(fault));
         request.cause = ModelCause::Repair;
-        let second = self.model.complete(request).await?;
+        let second = question.clock.during(self.model.complete(request)).await?;
         read(cast, &second.text, most).map_err(ChoiceError::Wrong)
     }
 

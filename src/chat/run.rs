@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, error, info, info_span};
 
@@ -81,7 +81,6 @@ impl Runner {
 
     async fn run(&self, state: TurnState) {
         let task = Arc::clone(&state.task);
-        let started = Instant::now();
         let ended = tokio::select! {
             ended = self.flow_to_end(state) => ended,
             never = self.watch(&task) => match never {},
@@ -90,7 +89,7 @@ impl Runner {
             info!(event = "turn_fenced", "the turn goes on elsewhere");
             return;
         };
-        self.count(&task, &terminal, started);
+        self.count(&task, &terminal);
         match task.live.finish(terminal).await {
             Finished::Durable | Finished::Unconfirmed => {}
             Finished::Lost(loss) => info!(event = "turn_fenced", ?loss, "the turn was ended elsewhere"),
@@ -146,9 +145,9 @@ impl Runner {
         }
     }
 
-    fn count(&self, task: &Task, terminal: &EventBody, started: Instant) {
+    fn count(&self, task: &Task, terminal: &EventBody) {
         let (outcome, usage, code) = summary(terminal);
-        let (took, model) = (started.elapsed(), task.clock.total());
+        let (took, model) = (task.arrived.elapsed(), task.clock.total());
         let overhead = took.saturating_sub(model);
         self.metrics.turns.total.inc(&(outcome,));
         self.metrics.turns.duration.observe(&(outcome,), took);

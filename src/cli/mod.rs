@@ -15,6 +15,7 @@ use keys::NewKey;
 use crate::app;
 use crate::config::{Effective, Flag, Sources, reference_markdown};
 use crate::exit::Failure;
+use crate::telemetry::metrics::catalogue;
 
 /// A chat service in which several LLM personas answer one user in parallel.
 #[derive(Parser)]
@@ -65,6 +66,8 @@ enum Command {
     },
     /// Prints a turn's flow as a Mermaid diagram.
     Graph,
+    /// Prints every metric there is, as Markdown.
+    Metrics,
     /// Asks the running service whether it is alive: exit code 0 if it is, 1 if not.
     Healthcheck {
         /// What to ask; /livez of the management port, if absent.
@@ -133,6 +136,7 @@ impl Cli {
                 print::json(&app::openapi(matches!(version, OpenApiVersion::ThreeZero)))
             }
             Command::Graph => print::text(&app::graph()?),
+            Command::Metrics => print::text(&catalogue::markdown()),
             Command::Keys(Keys::New(key)) => key.print(),
             Command::Healthcheck { url: Some(url) } => Ok(Task::Healthcheck(Probe::of(url))),
             Command::Healthcheck { url: None } => {

@@ -13,7 +13,7 @@ use super::call::{Call, Labels};
 use super::{Answer, ChatModel, ChunkStream, LlmError, ModelRequest};
 use crate::config;
 use crate::resilience::{Breaker, Permit, RetryPolicy, Snapshot};
-use crate::telemetry::metrics::{Label as _, Metrics, ModelCause, ModelOutcome, Name};
+use crate::telemetry::metrics::{Label as _, Metrics, ModelCause, ModelOutcome, Name, TokenType};
 
 /// What an unnamed or unconfigured model is counted as: label values are known at the start.
 const OTHER: &str = "other";
@@ -68,7 +68,7 @@ impl Upstreams {
             own.chain(models).map(|model| (model.clone(), Name::from(model.as_str()))).collect();
         let place = |upstream: Upstream| {
             let label = Name::from(upstream.name.as_str());
-            metrics.model.in_flight.touch(&(label.clone(),));
+            touch(&metrics, &label, upstream.default_model.as_deref());
             let breaker = Breaker::new(&upstream.name, settings.breaker, metrics.clone());
             Place { upstream, label, breaker }
         };
@@ -203,6 +203,18 @@ impl Upstreams {
         let known = model.and_then(|model| self.models.get(model)).cloned();
         Labels { upstream: place.label.clone(), model: known.unwrap_or_else(|| OTHER.into()), cause }
     }
+}
+
+/// Lets an upstream's series begin at zero, so that a first failure is seen as an increase.
+fn touch(metrics: &Metrics, upstream: &Name, model: Option<&str>) {
+    metrics.model.in_flight.touch(&(upstream.clone(),));
+    let model = Name::from(model.unwrap_or(OTHER));
+    for cause in [ModelCause::First, ModelCause::Retry] {
+        for &outcome in ModelOutcome::ALL {
+            metrics.model.requests.touch(&(upstream.clone(), model.clone(), outcome, cause));
+        }
+    }
+    TokenType::ALL.iter().for_each(|kind| metrics.model.tokens.touch(&(model.clone(), *kind)));
 }
 
 impl Place {

@@ -88,6 +88,7 @@ impl<E: Endpoint> Edge<E> {
         let proxies = TrustedProxies::new(&config.server.trusted_proxies, Arc::clone(&metrics));
         let doorkeeper = Doorkeeper::new(auth, connections, Arc::clone(&metrics));
         let (probes, browsers) = (Probes::public(health), Browsers::new(&config));
+        routes.touch(&metrics.http);
         Self { app, routes, probes, proxies, browsers, doorkeeper, config, limits, metrics, shutdown }
     }
 

@@ -4,7 +4,7 @@
 use poem::http::{HeaderValue, Method};
 use poem_openapi::OpenApi;
 
-use crate::telemetry::metrics::Name;
+use crate::telemetry::metrics::{self, Name};
 
 /// Everything a port serves.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +98,17 @@ impl RouteTable {
     pub fn limited_operations(&self) -> Vec<&str> {
         let limited = self.routes.iter().filter(|route| route.is_limited());
         limited.flat_map(|route| &route.operations).map(|(_, operation)| operation.as_str()).collect()
+    }
+
+    /// Lets every operation's faults begin at zero, so that a first one is seen as an increase.
+    pub(super) fn touch(&self, http: &metrics::Http) {
+        for route in self.routes.iter().filter(|route| route.is_limited()) {
+            for (method, _) in &route.operations {
+                for status in ["500", "503"] {
+                    http.requests.touch(&(method.into(), route.label.clone(), status.into()));
+                }
+            }
+        }
     }
 
     pub(super) fn find(&self, path: &str) -> Option<&Route> {

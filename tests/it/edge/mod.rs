@@ -9,4 +9,5 @@ mod limited;
 mod management;
 mod pace;
 mod raw;
+mod storm;
 mod strangers;
