@@ -59,22 +59,13 @@ async fn serve(settings: Effective) -> Result<(), Failure> {
         telemetry.end().await;
         result
     };
-    unless_abandoned(Box::pin(serving), &shutdown).await
+    shutdown.unless_abandoned(Box::pin(serving)).await.unwrap_or(Err(Failure::Abandoned))
 }
 
 async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
     let (_telemetry, shutdown) = prepare(&settings, "simulator")?;
-    unless_abandoned(app::simulate_llm(settings.config.simulator, shutdown.clone()), &shutdown).await
-}
-
-async fn unless_abandoned<F>(work: F, shutdown: &Shutdown) -> Result<(), Failure>
-where
-    F: Future<Output = Result<(), Failure>>,
-{
-    tokio::select! {
-        result = work => result,
-        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
-    }
+    let simulating = app::simulate_llm(settings.config.simulator, shutdown.clone());
+    shutdown.unless_abandoned(simulating).await.unwrap_or(Err(Failure::Abandoned))
 }
 
 fn prepare(settings: &Effective, replica: &str) -> Result<(Telemetry, Shutdown), Failure> {

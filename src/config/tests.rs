@@ -253,7 +253,7 @@ fn the_standard_variables_of_opentelemetry_say_where_spans_go() {
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "1500"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%2Cb, x=y"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%2Cb,x=y"),
         ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
         ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
         ("OTEL_BSP_SCHEDULE_DELAY", "100"),
