@@ -96,5 +96,5 @@ async fn floods_of_frames_close_the_socket() {
     for piece in [frame(0x81, b"{\"type\":\"ping\"}"), frame(0x81, b"x"), frame(0x89, b"x")] {
         all_close(&target, &piece.repeat(20_000), 1008).await;
     }
-    watch.ends("WebSocket frame floods, 80 sockets × 20,000 frames", "1008", 100).await;
+    watch.ends("WebSocket frame floods, 60 sockets × 20,000 frames", "1008", 100).await;
 }
