@@ -117,6 +117,8 @@ fn remote(url: &str, sheltered: bool) -> Stand {
     let (settings, metrics, shutdown) = (settings(REAL_TTL), Arc::new(Metrics::new()), Shutdown::new());
     let mut config = Config::default().redis;
     config.url = Some(url.into());
+    // No busy machine makes Redis look away.
+    config.timeout = Span(Duration::from_secs(10));
     config.key_prefix = format!("test-{}", Ulid(rand::random())).try_into().unwrap();
     let redis = Redis::new(&config, &[], &metrics, &shutdown).unwrap().unwrap();
     let memory = RedisMemory::new(redis, &settings);
