@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use polylogue::app;
-use polylogue::cli::{Cli, Task, healthcheck};
+use polylogue::cli::{Cli, Task};
 use polylogue::config::Effective;
 use polylogue::exit::Failure;
 use polylogue::shutdown::Shutdown;
@@ -39,7 +39,7 @@ fn run() -> Result<(), Failure> {
     match cli.begin(environment)? {
         Task::Serve(settings) => within_runtime(serve(*settings)),
         Task::SimulateLlm(settings) => within_runtime(simulate_llm(*settings)),
-        Task::Healthcheck(url) => within_runtime(healthcheck(&url)),
+        Task::Healthcheck(probe) => within_runtime(probe.healthcheck()),
         Task::Done => Ok(()),
     }
 }

@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::flags::Flags;
 use crate::llm::ChatModel;
 use crate::memory::Memory;
+pub use crate::memory::{Listing, ListingItem, ListingPlace, ListingQuery};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 use crate::turnlog::{self, LiveTurns, TurnLog};

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::telemetry::metrics::Transport;
 use crate::words::{
-    AllowedPersonas, ConversationId, Invalid, MessageId, PersonaId, Principal, RequestId, Role,
+    AllowedPersonas, ConversationId, ConversationKey, Invalid, MessageId, PersonaId, Principal, Realm,
+    RequestId, Role,
 };
 
 /// Who asks, and through which door.
@@ -25,6 +26,18 @@ pub struct Caller {
     pub arrived: Instant,
     /// Makes a repetition find the same turn.
     pub idempotency_key: Option<IdempotencyKey>,
+}
+
+impl Caller {
+    /// What the caller means by this id: nobody else means the same by it, unless neither said who they are.
+    pub fn conversation(&self, id: &ConversationId) -> ConversationKey {
+        ConversationKey::of(&self.principal, id)
+    }
+
+    /// Where everything of the caller is.
+    pub fn realm(&self) -> Realm {
+        Realm::of(&self.principal)
+    }
 }
 
 /// 1 to 255 visible ASCII characters.

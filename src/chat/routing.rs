@@ -17,6 +17,7 @@ use super::prompt;
 use crate::config;
 use crate::flags::{Flag, Flags};
 use crate::llm::{AnswerSchema, ChatModel, LlmError, ModelRequest};
+use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Metrics, ModelCause, RouteSource};
 use crate::words::{AllowedPersonas, Message, PersonaId, Principal, RequestId, Role, Routing, RoutingSource};
 
@@ -45,13 +46,13 @@ pub struct Router {
     model: Arc<dyn ChatModel>,
     flags: Arc<Flags>,
     metrics: Arc<Metrics>,
-    cache: Cache<[u8; 32], Decision>,
+    /// Whom the model chose, and never why: its sentence was made from one conversation, and may be read in another.
+    cache: Cache<[u8; 32], Vec<PersonaId>>,
     settings: config::Routing,
     most: usize,
 }
 
-/// What is remembered of a decision: only the model's are.
-#[derive(Clone)]
+/// What the model decided.
 struct Decision {
     personas: Vec<PersonaId>,
     reason: String,
@@ -124,18 +125,18 @@ impl Router {
         }
         let key = self.cache_key(question);
         let cached = self.flags.is_on(Flag::RoutingCache, question.principal);
-        if let Some(decision) = if cached { self.cache.get(&key).await } else { None } {
-            return routing(decision.personas, RoutingSource::Cache, decision.reason);
+        if let Some(personas) = if cached { self.cache.get(&key).await } else { None } {
+            return routing(personas, RoutingSource::Cache, "decided before");
         }
         match self.ask_in_time(question).await {
             Ok(decision) => {
                 if cached {
-                    self.cache.insert(key, decision.clone()).await;
+                    self.cache.insert(key, decision.personas.clone()).await;
                 }
                 routing(decision.personas, RoutingSource::Model, decision.reason)
             }
             Err(error) => {
-                warn!(event = "routing_fallback", request_id = %question.request_id, error = %error, "the model did not route");
+                warn!(event = "routing_fallback", request_id = %question.request_id, error = %Chain(&error), "the model did not route");
                 self.fallback(question, "nobody else was chosen")
             }
         }

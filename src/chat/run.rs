@@ -181,7 +181,7 @@ fn span(task: &Task) -> Span {
         otel.summary = true,
         gen_ai.operation.name = "invoke_workflow",
         gen_ai.agent.name = "polylogue",
-        gen_ai.conversation.id = %task.conversation,
+        gen_ai.conversation.id = %task.conversation.id(),
         gen_ai.usage.input_tokens = Empty,
         gen_ai.usage.output_tokens = Empty,
         polylogue.request.id = %task.request_id,
@@ -190,7 +190,7 @@ fn span(task: &Task) -> Span {
         polylogue.turn.takeover = is_takeover.then_some(true),
         error.type = Empty,
         turn_id = %task.turn,
-        conversation_id = %task.conversation,
+        conversation_id = %task.conversation.id(),
         request_id = %task.request_id,
         client = task.principal.log_name(),
     )

@@ -13,7 +13,7 @@ use crate::telemetry::metrics::{Metrics, ModelCause, Transport};
 use crate::telemetry::traces::TraceContext;
 use crate::turnlog::Live;
 use crate::words::{
-    AllowedPersonas, CancelReason, ConversationId, ErrorCode, Failure, Message, MessageId, PersonaId,
+    AllowedPersonas, CancelReason, ConversationKey, ErrorCode, Failure, Message, MessageId, PersonaId,
     Principal, Reply, ReplyStatus, RequestId, Role, Routing, Timestamp, Turn, TurnId,
 };
 
@@ -55,7 +55,7 @@ pub struct Task {
     /// The turn.
     pub turn: TurnId,
     /// Its conversation.
-    pub conversation: ConversationId,
+    pub conversation: ConversationKey,
     /// Whose it is.
     pub principal: Principal,
     /// Whom its caller might ask when it was accepted.

@@ -19,8 +19,8 @@ use crate::telemetry::metrics::{Idempotency as Used, ModelCause, TurnRefusal};
 use crate::telemetry::{Chain, traces};
 use crate::turnlog::{Accepted, Claim, Idempotency, Live, NewTurn, Place, fold};
 use crate::words::{
-    AllowedPersonas, CancelReason, ConversationId, ConversationRef, Event, EventBody, EventId, RequestId,
-    Timestamp, Turn, TurnId, TurnStatus,
+    AllowedPersonas, CancelReason, ConversationId, ConversationKey, ConversationRef, Event, EventBody,
+    EventId, RequestId, Timestamp, Turn, TurnId, TurnStatus,
 };
 
 /// How long a cancel waits for the turn to end before it says that it is under way.
@@ -86,7 +86,8 @@ impl Chat {
             Ok(place) => place,
             Err(refusal) => return self.begun_before(caller, &request).await?.ok_or(refusal),
         };
-        let conversation = request.conversation_id.clone().unwrap_or_else(ConversationId::random);
+        let id = request.conversation_id.clone().unwrap_or_else(ConversationId::random);
+        let conversation = caller.conversation(&id);
         for _ in 0..INTERRUPTS {
             let new = self.new_turn(caller, &request, &conversation).await?;
             let (back, refusal) = match self.admit(new, place).await {
@@ -171,11 +172,11 @@ impl Chat {
         &self,
         caller: &Caller,
         request: &ChatRequest,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
     ) -> Result<NewTurn, ChatError> {
         let (history, degraded) = match &request.conversation_id {
             None => (None, false),
-            Some(id) => match self.memory.history(id).await {
+            Some(_) => match self.memory.history(conversation).await {
                 Ok(history) => (history, false),
                 Err(error) => {
                     warn!(event = "history_unavailable", request_id = %caller.request_id, error = %Chain(&error), "a turn starts without what was said before");
@@ -188,7 +189,7 @@ impl Chat {
         let turn = TurnId::new(above(newest, now), conversation);
         let body = EventBody::TurnStarted {
             conversation: ConversationRef {
-                id: conversation.clone(),
+                id: conversation.id().clone(),
                 created: history.is_none() && !degraded,
             },
             message_id: turn.user_message(),
@@ -249,7 +250,12 @@ impl Chat {
     }
 
     /// The turn as it stands.
-    pub async fn turn(&self, _: &Caller, turn: TurnId) -> Result<Turn, ChatError> {
+    pub async fn turn(&self, caller: &Caller, turn: TurnId) -> Result<Turn, ChatError> {
+        self.check_is_of(caller, turn).await?;
+        self.standing(turn).await
+    }
+
+    async fn standing(&self, turn: TurnId) -> Result<Turn, ChatError> {
         let page = self.live.page(turn).await.map_err(ChatError::reading(turn))?;
         Ok(fold(&page.record, &page.events))
     }
@@ -257,10 +263,11 @@ impl Chat {
     /// Reads the turn's events after `after`; `None` when that was the terminal one and nothing will follow.
     pub async fn follow(
         &self,
-        _: &Caller,
+        caller: &Caller,
         turn: TurnId,
         after: Option<EventId>,
     ) -> Result<Option<Reader>, ChatError> {
+        self.check_is_of(caller, turn).await?;
         let opened = self.live.open(turn, after).await.map_err(ChatError::reading(turn))?;
         Ok(opened.map(Reader))
     }
@@ -270,13 +277,25 @@ impl Chat {
         if let Some(mut reader) = self.follow(caller, turn, None).await? {
             while reader.next().await?.is_some() {}
         }
-        self.turn(caller, turn).await
+        self.standing(turn).await
     }
 
     /// Asks for the turn's end, and waits for it for at most 2 s. Idempotent.
     pub async fn cancel(&self, caller: &Caller, turn: TurnId) -> Result<Cancelled, ChatError> {
+        self.check_is_of(caller, turn).await?;
         let ended = self.end_and_wait(turn, CancelReason::Requested, CANCEL_WAIT).await?;
-        Ok(Cancelled { turn: self.turn(caller, turn).await?, ended })
+        Ok(Cancelled { turn: self.standing(turn).await?, ended })
+    }
+
+    /// To everybody but its own principal a turn does not exist. One that runs here is not told apart from one that never was:
+    /// the log is asked all the same.
+    async fn check_is_of(&self, caller: &Caller, turn: TurnId) -> Result<(), ChatError> {
+        let realm = caller.realm();
+        let is_own = |live: &Arc<Live>| live.realm() == realm;
+        if self.live.get(turn).as_ref().is_some_and(is_own) || self.log.realm_of(turn).await? == Some(realm) {
+            return Ok(());
+        }
+        Err(ChatError::TurnNotFound)
     }
 
     /// Asks for the turn's end and waits for it; says whether it has ended.

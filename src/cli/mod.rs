@@ -3,6 +3,7 @@
 mod healthcheck;
 mod keys;
 mod print;
+mod secured;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -98,8 +99,8 @@ pub enum Task {
     Serve(Box<Effective>),
     /// Run the simulator.
     SimulateLlm(Box<Effective>),
-    /// Ask the service at this URL whether it is alive.
-    Healthcheck(String),
+    /// Ask the service whether it is alive.
+    Healthcheck(Probe),
     /// Nothing: it was done at once.
     Done,
 }
@@ -133,9 +134,9 @@ impl Cli {
             }
             Command::Graph => print::text(&app::graph()?),
             Command::Keys(Keys::New(key)) => key.print(),
-            Command::Healthcheck { url: Some(url) } => Ok(Task::Healthcheck(url)),
+            Command::Healthcheck { url: Some(url) } => Ok(Task::Healthcheck(Probe::of(url))),
             Command::Healthcheck { url: None } => {
-                healthcheck::own_url(&sources.load()?.config.server).map(Task::Healthcheck)
+                Probe::own(&sources.load()?.config.server).map(Task::Healthcheck)
             }
         }
     }
@@ -157,7 +158,7 @@ impl Cli {
     }
 }
 
-pub use healthcheck::healthcheck;
+pub use healthcheck::Probe;
 
 fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
     let (key, value) = text.split_once('=').ok_or("must be written KEY=VALUE")?;

@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::leaf::{Key, Origin};
 use super::problem::Problem;
-use super::{AllowedOrigin, Config, Jwt, Retry, Tracing};
+use super::{AllowedOrigin, ClientAuth, Config, Jwt, Retry, Tls, Tracing};
 
 /// A replica is dead only after it missed this many signs of life in a row (`state.md` §3).
 const BEATS_PER_LEASE: u32 = 5;
@@ -21,6 +21,8 @@ pub(super) fn check(
 ) {
     let mut relations = Relations { origins, bad, problems };
     relations.addresses(config);
+    relations.tls("server.tls", &config.server.tls);
+    relations.tls("server.management_tls", &config.server.management_tls);
     relations.origins(config);
     relations.times(config);
     relations.counts(config);
@@ -116,6 +118,21 @@ impl Relations<'_> {
             "another address than",
             ("server.listen", &public),
         );
+    }
+
+    fn tls(&mut self, section: &str, tls: &Tls) {
+        let needs = [
+            ("cert_file", tls.cert_file.is_some(), "key_file", tls.key_file.is_some()),
+            ("key_file", tls.key_file.is_some(), "cert_file", tls.cert_file.is_some()),
+            ("client_ca_file", tls.client_ca_file.is_some(), "cert_file", tls.cert_file.is_some()),
+        ];
+        for (this, is_given, other, is_other_given) in needs {
+            let must = format!("needs {section}.{other}");
+            self.single(!is_given || is_other_given, &Key::dotted(section).child(this), &must);
+        }
+        let agree = (tls.client_auth == ClientAuth::None) == tls.client_ca_file.is_none();
+        let must = format!("must be \"none\" without {section}.client_ca_file, and something else with it");
+        self.single(agree, &Key::dotted(section).child("client_auth"), &must);
     }
 
     fn origins(&mut self, config: &Config) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -52,12 +52,62 @@ pub struct Server {
     pub body_timeout: Span,
     pub max_body: Bytes,
     pub max_connections: NonZeroUsize,
+    pub max_connections_per_address: usize,
     pub sse_keep_alive: Span,
     pub slow_reader_timeout: Span,
     pub drain_delay: Span,
     pub grace: Span,
     pub close_spread: Span,
     pub hsts_max_age: Span,
+    pub tls: Tls,
+    pub management_tls: Tls,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    None,
+    Optional,
+    Required,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsVersion {
+    #[serde(rename = "1.2")]
+    V1_2,
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+/// How a port speaks TLS, if it does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub cert_file: Option<PathBuf>,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub key_file: Option<PathBuf>,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub client_ca_file: Option<PathBuf>,
+    pub client_auth: ClientAuth,
+    pub min_version: TlsVersion,
+}
+
+/// Where a certificate and its private key are.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsPair<'a> {
+    pub certificate: &'a Path,
+    pub key: &'a Path,
+}
+
+impl Tls {
+    /// Where the certificate is; `None` where TLS is not spoken.
+    pub fn pair(&self) -> Option<TlsPair<'_>> {
+        let (certificate, key) = (self.cert_file.as_deref()?, self.key_file.as_deref()?);
+        Some(TlsPair { certificate, key })
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

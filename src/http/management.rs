@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::gate::Gate;
 use super::probes::{Probes, REVISION, VERSION};
 use super::problem::Problem;
+use super::roster::{self, Roster};
 use super::{Health, Readiness, log_level, security};
 use crate::telemetry::metrics::Metrics;
 use crate::words::RequestId;
@@ -57,12 +58,20 @@ pub struct Management {
     metrics: Arc<Metrics>,
     board: Arc<StatusBoard>,
     gate: Gate,
+    roster: Option<Roster>,
 }
 
 impl Management {
     /// Shows what these say, and to whom `gate` lets in more than probes and metrics.
     pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, board: Arc<StatusBoard>, gate: Gate) -> Self {
-        Self { probes: Probes::management(health.clone()), health, metrics, board, gate }
+        Self { probes: Probes::management(health.clone()), health, metrics, board, gate, roster: None }
+    }
+
+    /// Shows and ends sockets, too.
+    #[must_use]
+    pub fn with_sockets(mut self, roster: Roster) -> Self {
+        self.roster = Some(roster);
+        self
     }
 
     fn metrics(&self) -> Response {
@@ -116,10 +125,11 @@ impl Management {
         if let Err(problem) = self.gate.pass(&request) {
             return problem.into_response(&RequestId::random());
         }
-        match request.uri().path() {
-            "/status" if is_read => self.status(),
-            "/status" => wrong_method(),
-            log_level::PATH => log_level::answer(request).await,
+        match (request.uri().path(), &self.roster) {
+            ("/status", _) if is_read => self.status(),
+            ("/status", _) => wrong_method(),
+            (log_level::PATH, _) => log_level::answer(request).await,
+            (roster::PATH, Some(roster)) => roster.answer(&request).await,
             _ => Problem::answer_to(poem::error::NotFoundError.into(), &RequestId::random(), &[]),
         }
     }

@@ -17,6 +17,7 @@ pub mod management;
 pub mod origin;
 pub mod probes;
 pub mod problem;
+pub mod roster;
 pub mod security;
 mod services;
 pub mod sse;

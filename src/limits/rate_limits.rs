@@ -13,7 +13,7 @@ use crate::config::{self, Scope};
 use crate::telemetry::Quiet;
 use crate::telemetry::metrics::{Backend, Decision, IdentifiedBy, Metrics, Name};
 use crate::telemetry::traces::SPAN_ONLY;
-use crate::words::Principal;
+use crate::words::{ConversationKey, Principal};
 
 /// Refusals that are logged within a minute: enough to see who, too few to fill a disk.
 const REFUSALS_LOGGED: u32 = 10;
@@ -141,7 +141,9 @@ fn key(scope: Scope, subject: &Subject<'_>) -> Option<String> {
     match scope {
         Scope::Ip => Some(subject.address.to_string()),
         Scope::Principal => Some(subject.principal.to_string()),
-        Scope::Conversation => subject.conversation.map(ToString::to_string),
+        Scope::Conversation => {
+            subject.conversation.map(|id| ConversationKey::of(subject.principal, id).to_string())
+        }
         Scope::Global => Some("everybody".to_owned()),
     }
 }
@@ -280,6 +282,27 @@ mod tests {
         assert_eq!(asks(&limits, CHAT, "192.0.2.1", Some("a")).await, Some(true));
         assert_eq!(asks(&limits, CHAT, "192.0.2.2", Some("a")).await, Some(false));
         assert_eq!(asks(&limits, CHAT, "192.0.2.1", Some("b")).await, Some(true));
+    }
+
+    #[test]
+    fn a_conversation_is_counted_for_its_own_principal() {
+        let (address, id) = (ClientAddress::from(IpAddr::from([192, 0, 2, 1])), "team-42".parse().unwrap());
+        let counted = |principal: &str| {
+            let principal: Principal = principal.parse().unwrap();
+            let identified_by = IdentifiedBy::Principal;
+            let conversation = Some(&id);
+            let subject = Subject {
+                address: &address,
+                principal: &principal,
+                conversation,
+                identified_by,
+                policies: None,
+            };
+            key(Scope::Conversation, &subject).unwrap()
+        };
+        assert_ne!(counted("key:ada"), counted("key:bob"));
+        assert_ne!(counted("key:ada"), counted("subject:ada"));
+        assert_eq!(counted("address:192.0.2.1"), "team-42");
     }
 
     #[tokio::test(start_paused = true)]

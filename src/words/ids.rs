@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use ulid::Ulid;
 
-use super::Invalid;
+use super::{ConversationKey, Invalid};
 
 /// Makes a ULID of this moment. Its lowest byte is zero, so that a turn's messages can be numbered above it.
 pub fn new_ulid(milliseconds: u64) -> Ulid {
@@ -122,12 +121,6 @@ impl ConversationId {
     pub fn random() -> Self {
         Self(format!("{:032x}", rand::rng().random::<u128>()).into())
     }
-
-    /// The hash tag that keeps a conversation and its turns in one Redis slot (`state.md` §1).
-    pub fn tag(&self) -> u16 {
-        let digest = Sha256::digest(self.0.as_bytes());
-        u16::from_be_bytes([digest[0], digest[1]])
-    }
 }
 
 impl RequestId {
@@ -153,7 +146,7 @@ pub struct TurnId {
 
 impl TurnId {
     /// Names a turn of `conversation`; `ulid` comes from [`new_ulid`].
-    pub fn new(ulid: Ulid, conversation: &ConversationId) -> Self {
+    pub fn new(ulid: Ulid, conversation: &ConversationKey) -> Self {
         Self { ulid, tag: conversation.tag() }
     }
 

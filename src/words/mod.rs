@@ -8,6 +8,7 @@ mod failure;
 mod ids;
 mod message;
 mod principal;
+mod realm;
 mod turn;
 
 pub use allowed::AllowedPersonas;
@@ -19,6 +20,7 @@ pub use ids::{
 };
 pub use message::{Message, Role, Timestamp};
 pub use principal::{ClientAddress, Principal};
+pub use realm::{ConversationKey, PrincipalHash, Realm};
 pub use turn::{
     CancelReason, ConversationRef, Reply, ReplyStatus, ResetReason, Routing, RoutingSource, Turn, TurnStatus,
     Usage,

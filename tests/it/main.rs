@@ -8,6 +8,7 @@
 
 mod api;
 mod architecture;
+mod attacks;
 mod auth;
 mod cluster;
 mod contract;
@@ -17,6 +18,7 @@ mod limits;
 mod logs;
 mod memory;
 mod model;
+mod owners;
 mod process;
 mod readme;
 mod resume;
@@ -25,5 +27,6 @@ mod simulator;
 mod sockets;
 mod support;
 mod takeover;
+mod tls;
 mod tracing;
 mod turns;

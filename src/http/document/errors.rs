@@ -39,6 +39,7 @@ fn codes(operation: &str) -> &'static [&'static [ErrorCode]] {
         "streamTurnEvents" => &[FORM, &[InvalidEventId, TurnNotFound, EventUnknown, StateUnavailable]],
         "getConversation" => &[FORM, &[ConversationNotFound, StateUnavailable]],
         "deleteConversation" => &[FORM, PAGE, &[ConversationNotFound, StateUnavailable]],
+        "listConversations" => &[FORM, &[InvalidRequest, StateUnavailable]],
         "listMessages" => &[FORM, &[InvalidRequest, ConversationNotFound, StateUnavailable]],
         "addMessage" => &[FORM, PAGE, BODY, &[ConversationNotFound, TurnInProgress, StateUnavailable]],
         "listPersonas" => &[FORM],

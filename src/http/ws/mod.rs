@@ -74,6 +74,7 @@ async fn upgrade(
         Some(held) => held,
         None => connections.admit(&identity.principal).await?,
     };
+    place.comes_from(identity.address);
     // The client's side was right, so what is missing here is an HTTP version that can be upgraded.
     let upgrade = request.take_upgrade().map_err(|_| Refusal::not_an_upgrade())?;
 

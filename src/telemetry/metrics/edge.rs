@@ -35,6 +35,8 @@ family! {
         counter accepted = "tcp_connections_accepted_total";
         /// TCP connections closed, by reason.
         counter closed = "tcp_connections_closed_total" [reason: ConnectionEnd];
+        /// When the certificate of a port ends, where it speaks TLS.
+        gauge certificate_expiry = "tls_certificate_expiry_timestamp_seconds" [port: TlsPort];
     }
 }
 family! {

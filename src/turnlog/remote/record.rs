@@ -41,7 +41,7 @@ pub(super) fn from_word<T: DeserializeOwned>(text: &str, what: &'static str) -> 
 /// Adds the fields of a turn to a call. Times are written by Redis' clock.
 pub(super) fn with_fields(call: Call, record: &Record, clock: &Clock) -> Call {
     let call = call
-        .arg(&["conversation", record.conversation.as_str(), "principal", &record.principal.to_string()])
+        .arg(&["conversation", &record.conversation.to_string(), "principal", &record.principal.to_string()])
         .arg(&["status", &word(&record.status), "epoch", &record.epoch.to_string()])
         .arg(&["owner", record.owner.as_ref().map_or("", |owner| owner.as_str())])
         .arg(&["last", &record.last.to_string(), "request", record.request.get()])

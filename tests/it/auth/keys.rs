@@ -197,7 +197,7 @@ fn a_wrong_file_stops_the_start_and_the_reason_names_file_and_key_but_nothing_se
             ),
             "keys[1].sha256: another entry has the same",
         ),
-        ("keys = 1".to_owned(), "keys: invalid type"),
+        ("keys = 1".to_owned(), "keys: must be a sequence"),
     ] {
         let file = KeysFile::new(&[text]);
         let setting = format!("auth.keys_file={}", file.path().display());
