@@ -59,7 +59,7 @@ impl Branch<TurnState, Seat, FlowError> for Speak {
             otel.name = %format_args!("invoke_agent {id}"),
             gen_ai.operation.name = "invoke_agent",
             gen_ai.agent.name = %id,
-            gen_ai.conversation.id = %state.task.conversation,
+            gen_ai.conversation.id = %state.task.conversation.id(),
             polylogue.reply.outcome = Empty,
             error.type = Empty,
             persona = %id,

@@ -18,6 +18,7 @@ use super::prompt;
 use crate::config;
 use crate::flags::{Flag, Flags};
 use crate::llm::{AnswerSchema, ChatModel, LlmError, ModelRequest};
+use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Metrics, ModelCause, RouteSource};
 use crate::words::{AllowedPersonas, Message, PersonaId, Principal, RequestId, Role, Routing, RoutingSource};
 
@@ -138,7 +139,7 @@ impl Router {
                 routing(decision.personas, RoutingSource::Model, decision.reason)
             }
             Err(error) => {
-                warn!(event = "routing_fallback", request_id = %question.request_id, error = %error, "the model did not route");
+                warn!(event = "routing_fallback", request_id = %question.request_id, error = %Chain(&error), "the model did not route");
                 self.fallback(question, "nobody else was chosen")
             }
         }

@@ -1,5 +1,6 @@
 //! A model that repeats what it was asked, in every way that goes wrong.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,14 +9,15 @@ use poem::http::StatusCode;
 use poem::listener::{Acceptor as _, Listener as _, TcpListener};
 use poem::{Request, Response};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::canaries::COMPLETION;
 
 /// How many ways there are.
 pub const WAYS: usize = 7;
 
-/// Starts it; its base URL. Each request is answered in the next way, the last one is an answer.
-pub async fn echo() -> String {
+/// Starts it; its base URL, and what it ends with. Each request is answered in the next way, the last one is an answer.
+pub async fn echo() -> (String, JoinSet<io::Result<()>>) {
     let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.unwrap();
     let address = acceptor.local_addr()[0].to_string().replace("socket://", "");
     let next = Arc::new(AtomicUsize::new(0));
@@ -27,8 +29,9 @@ pub async fn echo() -> String {
             answer(way, &format!("{key} {asked}"))
         }
     });
-    tokio::task::spawn(async move { poem::Server::new_with_acceptor(acceptor).run(endpoint).await });
-    format!("http://{address}/v1")
+    let mut serving = JoinSet::new();
+    serving.spawn(async move { poem::Server::new_with_acceptor(acceptor).run(endpoint).await });
+    (format!("http://{address}/v1"), serving)
 }
 
 fn answer(way: usize, asked: &str) -> Response {

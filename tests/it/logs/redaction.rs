@@ -120,7 +120,8 @@ async fn nothing_that_is_nobodys_business_is_written_anywhere() {
     for level in ["info", "debug,polylogue=debug", "info,polylogue=trace"] {
         let collector = Collector::http().await;
         let url = redis.url();
-        let plan = Plan::at(&echo().await)
+        let (model, _serving) = echo().await;
+        let plan = Plan::at(&model)
             .environment("OPENAI_API_KEY", UPSTREAM_KEY)
             .environment("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{}", collector.address))
             .environment("OTEL_EXPORTER_OTLP_HEADERS", &format!("authorization={COLLECTOR_KEY}"))
@@ -169,7 +170,7 @@ fn a_wrong_configuration_is_told_without_its_secrets() {
     let environment = [
         ("REDIS_URL", format!("redis://user:{REDIS_PASSWORD}@host:port/x")),
         ("OPENAI_API_KEY", format!("{UPSTREAM_KEY} \u{7}")),
-        ("OTEL_EXPORTER_OTLP_HEADERS", format!("{COLLECTOR_KEY}")),
+        ("OTEL_EXPORTER_OTLP_HEADERS", COLLECTOR_KEY.to_owned()),
     ];
     let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
     for command in ["check-config", "config", "serve"] {

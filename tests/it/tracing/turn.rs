@@ -34,7 +34,7 @@ async fn a_turn_of_three_personas_with_a_retry_and_without_redis_is_told_as_it_w
             && has(spans, "GET /api/v1/chat/ws")
     };
     let spans = collector.until("the whole turn", is_whole).await;
-    println!("{}", tree(&spans));
+    eprintln!("{}", tree(&spans));
 
     let upgrade = only(&spans, "GET /api/v1/chat/ws");
     assert_eq!(

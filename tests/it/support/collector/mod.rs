@@ -21,7 +21,7 @@ use poem::{Request, Response};
 use prost::Message as _;
 pub use received::Span;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::codec::CompressionEncoding;
 pub use tree::tree;
@@ -53,7 +53,8 @@ pub struct Collector {
     pub address: String,
     is_grpc: bool,
     heard: Arc<watch::Sender<Heard>>,
-    serving: JoinHandle<()>,
+    #[expect(dead_code, reason = "it ends when it is dropped")]
+    serving: JoinSet<()>,
 }
 
 impl Collector {
@@ -67,7 +68,8 @@ impl Collector {
             let taker = Arc::clone(&taker);
             async move { take_http(&taker, request).await }
         });
-        let serving = tokio::task::spawn(async move {
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
             poem::Server::new_with_acceptor(acceptor).run(endpoint).await.unwrap();
         });
         Self { address, is_grpc: false, heard, serving }
@@ -81,7 +83,8 @@ impl Collector {
         let service =
             TraceServiceServer::new(Grpc(Arc::clone(&heard))).accept_compressed(CompressionEncoding::Gzip);
         let incoming = tonic::transport::server::TcpIncoming::from(listener);
-        let serving = tokio::task::spawn(async move {
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
             let server = tonic::transport::Server::builder().add_service(service);
             server.serve_with_incoming(incoming).await.unwrap();
         });
@@ -123,12 +126,6 @@ impl Collector {
     pub async fn span(&self, name: &str) -> Span {
         let spans = self.until(name, |spans| spans.iter().any(|span| span.name == name)).await;
         spans.into_iter().find(|span| span.name == name).unwrap()
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.serving.abort();
     }
 }
 

@@ -63,7 +63,7 @@ fn span(span: otlp::Span, resource: &Attributes, schema: &str) -> Span {
             SpanKind::Server => "SERVER",
             SpanKind::Client => "CLIENT",
             SpanKind::Internal => "INTERNAL",
-            other => panic!("{other:?}"),
+            other @ (SpanKind::Unspecified | SpanKind::Producer | SpanKind::Consumer) => panic!("{other:?}"),
         },
         trace: hex(&span.trace_id),
         id: hex(&span.span_id),
@@ -95,7 +95,9 @@ fn value(any: Option<AnyValue>) -> Value {
         Any::DoubleValue(number) => json!(number),
         Any::BoolValue(truth) => truth.into(),
         Any::ArrayValue(list) => list.values.into_iter().map(|it| value(Some(it))).collect(),
-        other => panic!("{other:?}"),
+        other @ (Any::KvlistValue(_) | Any::BytesValue(_) | Any::StringValueStrindex(_)) => {
+            panic!("{other:?}")
+        }
     }
 }
 
