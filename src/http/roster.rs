@@ -69,8 +69,7 @@ impl Roster {
     async fn end(&self, request: &Request) -> Result<Response, Problem> {
         let principal = asked(request)?;
         let here = self.connections.disconnect_everywhere(&principal).await.map_err(|error| {
-            let error = crate::telemetry::Chain(&error);
-            tracing::warn!(event = "disconnect_not_told", %error, "other replicas could not be told whom to disconnect");
+            tracing::warn!(event = "disconnect_failed", error = %crate::telemetry::Chain(&error), "other replicas could not be told whom to disconnect");
             let detail = "Disconnected here; the other replicas could not be told. Try again.";
             Problem::from(Failure::new(ErrorCode::StateUnavailable, detail))
         })?;

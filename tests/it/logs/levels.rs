@@ -50,7 +50,7 @@ async fn what_is_no_filter_changes_nothing() {
         r#"{"filter": "polylogue=loud"}"#,
         r#"{"filter":"info","x":1}"#,
     ];
-    for body in wrong.into_iter().chain([long.as_str(), &"x".repeat(100_000)]) {
+    for body in wrong.into_iter().chain([long.as_str(), &"x".repeat(9_000)]) {
         let answer = put(&replica, body.to_owned()).await;
         assert_eq!((answer.status, answer.code()), (400, "invalid_request"), "{body:.80}");
     }
