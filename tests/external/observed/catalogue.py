@@ -12,8 +12,7 @@ DASHBOARDS = sorted((ROOT / "dashboards").glob("*.json"))
 
 # What the scrape adds, and what Prometheus and its rules make.
 SCRAPE = {"namespace", "job", "instance"}
-MADE = {"up": set(), "ALERTS": {"alertname", "alertstate", "severity"},
-        "polylogue_tls_certificate_expiry_timestamp_seconds": {"port"}}
+MADE = {"up": set(), "ALERTS": {"alertname", "alertstate", "severity"}}
 
 ROW = re.compile(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \| (.*)$")
 
