@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use polylogue::app;
-use polylogue::cli::{Cli, Task};
+use polylogue::cli::{Cli, Task, ask};
 use polylogue::config::Effective;
 use polylogue::exit::Failure;
 use polylogue::shutdown::Shutdown;
@@ -40,6 +40,7 @@ fn run() -> Result<(), Failure> {
         Task::Serve(settings) => within_runtime(serve(*settings)),
         Task::SimulateLlm(settings) => within_runtime(simulate_llm(*settings)),
         Task::Healthcheck(probe) => within_runtime(probe.healthcheck()),
+        Task::Ask(question) => within_runtime(ask(&question)),
         Task::Done => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: what it may say, and the commands that only print or ask.
 
+mod ask;
 mod healthcheck;
 mod keys;
 mod print;
@@ -74,6 +75,8 @@ enum Command {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Asks a running service one question and prints the turn: exit code 0 if it was completed, 1 if not.
+    Ask(Question),
     /// Runs the built-in stand-in for a model alone.
     SimulateLlm,
     /// Makes API keys.
@@ -104,6 +107,8 @@ pub enum Task {
     SimulateLlm(Box<Effective>),
     /// Ask the service whether it is alive.
     Healthcheck(Probe),
+    /// Ask a running service one question.
+    Ask(Question),
     /// Nothing: it was done at once.
     Done,
 }
@@ -138,6 +143,7 @@ impl Cli {
             Command::Graph => print::text(&app::graph()?),
             Command::Metrics => print::text(&catalogue::markdown()),
             Command::Keys(Keys::New(key)) => key.print(),
+            Command::Ask(question) => Ok(Task::Ask(question)),
             Command::Healthcheck { url: Some(url) } => Ok(Task::Healthcheck(Probe::of(url))),
             Command::Healthcheck { url: None } => {
                 Probe::own(&sources.load()?.config.server).map(Task::Healthcheck)
@@ -162,6 +168,7 @@ impl Cli {
     }
 }
 
+pub use ask::{Question, ask};
 pub use healthcheck::Probe;
 
 fn key_and_value(text: &str) -> Result<(String, String), &'static str> {

@@ -69,6 +69,55 @@ async fn healthcheck_asks_the_running_service() {
 }
 
 #[tokio::test]
+async fn ask_prints_a_completed_turn_and_fails_with_any_other() {
+    let (model, _) = model().await;
+    let (_service, client, management) = Service::on(&model, &[]).await;
+    let ask = async |url: &str, persona: &str| {
+        let arguments = ["ask", "--url", url, "--persona", persona, "hello"].map(str::to_owned);
+        let arguments = move || run(&arguments.each_ref().map(String::as_str), &[]);
+        tokio::task::spawn_blocking(arguments).await.unwrap()
+    };
+    let output = ask(&client.base, "guide").await;
+    assert_eq!(code(&output), Some(0), "{}", said(&output));
+    let turn: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (turn["status"].as_str(), turn["replies"][0]["persona"].as_str()),
+        (Some("completed"), Some("guide"))
+    );
+
+    let refused = ask(&client.base, "nobody").await;
+    assert_eq!(code(&refused), Some(1));
+    assert!(said(&refused).contains("answered 400"), "{}", said(&refused));
+    let elsewhere = ask(&management.base, "guide").await;
+    assert_eq!(code(&elsewhere), Some(1), "{}", said(&elsewhere));
+}
+
+#[tokio::test]
+async fn ask_shows_the_key_that_a_file_holds() {
+    let folder = std::env::temp_dir().join(format!("polylogue-ask-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let printed = said(&run(&["keys", "new", "asker"], &[]));
+    let key = printed.split_whitespace().find(|word| word.starts_with("plg_")).unwrap();
+    let (keys, shown) = (folder.join("keys.toml"), folder.join("key"));
+    std::fs::write(&keys, &printed[printed.find("[[keys]]").unwrap()..]).unwrap();
+    std::fs::write(&shown, format!("{key}\n")).unwrap();
+    let (model, _) = model().await;
+    let setting = format!("auth.keys_file={}", keys.display());
+    let (_service, client, _) = Service::on(&model, &[&setting]).await;
+    let ask = async |arguments: &[&str]| {
+        let arguments: Vec<String> =
+            [&["ask", "--url", &client.base], arguments].concat().into_iter().map(str::to_owned).collect();
+        let work = move || run(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+        tokio::task::spawn_blocking(work).await.unwrap()
+    };
+    let with = ask(&["--key-file", shown.to_str().unwrap(), "@guide hello"]).await;
+    let without = ask(&["@guide hello"]).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(code(&with), Some(0), "{}", said(&with));
+    assert!(code(&without) == Some(1) && said(&without).contains("answered 401"), "{}", said(&without));
+}
+
+#[tokio::test]
 async fn the_simulator_runs_alone_and_stops() {
     let mut simulator = Service::spawn(&["simulate-llm", "--listen", "127.0.0.1:0"]);
     let started = simulator.until("simulator_started").await;
