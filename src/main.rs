@@ -1,6 +1,5 @@
 //! CLI → config → telemetry → app → exit code.
 
-use std::ffi::OsString;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -35,8 +34,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let Some(cli) = Cli::read(std::env::args_os())? else { return Ok(()) };
-    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    match cli.begin(environment)? {
+    match cli.begin(std::env::vars_os().collect())? {
         Task::Serve(settings) => within_runtime(serve(*settings)),
         Task::SimulateLlm(settings) => within_runtime(simulate_llm(*settings)),
         Task::Healthcheck(probe) => within_runtime(probe.healthcheck()),
