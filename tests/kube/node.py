@@ -2,6 +2,8 @@
 one kube-proxy serves all."""
 
 import json
+import os
+import pathlib
 
 from cluster import until
 from support import run
@@ -16,11 +18,13 @@ class Node:
         self.cluster, self.number, self.name = cluster, number, f"real-{number}"
         self.address = f"10.99.0.{number + 1}"
         self.place = cluster.place / self.name
+        self.group = f"{os.environ['KUBE_GROUP']}-{self.name}"
         self.socket = self.place / "containerd.sock"
         for folder in ("cni", "state", "root", "kubelet", "pods"):
             (self.place / folder).mkdir(parents=True)
 
     def up(self):
+        self.make_groups()
         run("ip", "link", "add", self.name, "type", "bridge")
         run("ip", "address", "add", f"{self.address}/32", "dev", self.name)
         run("ip", "link", "set", self.name, "up")
@@ -34,6 +38,15 @@ class Node:
         ready = ["kubectl", "wait", "--for=condition=Ready", f"node/{self.name}", "--timeout=1s"]
         self.cluster.wait(f"kubelet-{self.number}", lambda: run(*ready))
         return self
+
+    def make_groups(self):
+        """The control groups that the kubelet wants to be there. A cpuset begins empty, which is of no use to anybody."""
+        for controller in pathlib.Path("/sys/fs/cgroup").iterdir():
+            if controller.is_dir() and not controller.is_symlink():
+                (controller / self.group).mkdir(exist_ok=True)
+                for file in ("cpuset.cpus", "cpuset.mems"):
+                    if (controller / file).exists():
+                        (controller / self.group / file).write_text((controller / file).read_text())
 
     def ctr(self, *command):
         return run("ctr", "-a", self.socket, "-n", "k8s.io", *command)
@@ -55,6 +68,9 @@ address = '{self.socket}'
 address = '{self.socket}.ttrpc'
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
 sandbox = 'test/pause:1'
+# Where the tests themselves may not be preferred by the kernel, containers cannot be either.
+[plugins.'io.containerd.cri.v1.runtime']
+restrict_oom_score_adj = true
 [plugins.'io.containerd.cri.v1.runtime'.cni]
 bin_dirs = ['/usr/lib/cni']
 conf_dir = '{self.place}/cni'
@@ -71,9 +87,9 @@ SystemdCgroup = false
                 {"type": "loopback"}]}))
         (self.place / "kubelet.json").write_text(json.dumps({
             "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "failCgroupV1": False,
-            "cgroupDriver": "cgroupfs", "cgroupRoot": f"/polylogue-test-{self.name}", "cgroupsPerQOS": True,
+            "cgroupDriver": "cgroupfs", "cgroupRoot": f"/{self.group}", "cgroupsPerQOS": True,
             "containerRuntimeEndpoint": f"unix://{self.socket}", "address": self.address, "healthzPort": 0, "failSwapOn": False,
-            "localStorageCapacityIsolation": False, "enforceNodeAllocatable": [], "podLogsDir": str(self.place / "pods"),
+            "enforceNodeAllocatable": [], "podLogsDir": str(self.place / "pods"),
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True},
                                "x509": {"clientCAFile": str(self.cluster.pki / "ca.crt")}},

@@ -10,7 +10,7 @@ from support import CHART, HELMS, HERE, ROOT, VALUE_SETS, run, value_set
 from world import IMAGE, explain
 
 FAST = ["-f", HERE / "fast-values.yaml"]
-WAIT = ["--wait", "--timeout", "240s"]
+WAIT = ["--wait", "--timeout", "120s"]
 
 
 def helm(version, command, namespace, *options):

@@ -99,7 +99,7 @@ def starve(world):
     """A pod's memory runs out: a program that the kernel may not kill fills it up."""
     victim = pods(world)[0]
     container = victim["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-    group = next(pathlib.Path("/sys/fs/cgroup").glob(f"memory/polylogue-test-*/**/{container}"))
+    group = next(pathlib.Path("/sys/fs/cgroup").glob(f"memory/{os.environ['KUBE_GROUP']}-*/**/{container}"))
     hog = subprocess.Popen([sys.executable, HERE / "hog.py", group], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     name = victim["metadata"]["name"]
 
