@@ -24,3 +24,7 @@ pub mod simulator;
 pub mod telemetry;
 pub mod turnlog;
 pub mod words;
+
+#[cfg(test)]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;

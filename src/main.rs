@@ -1,13 +1,12 @@
 //! CLI → config → telemetry → app → exit code.
 
-use std::ffi::OsString;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use polylogue::app;
-use polylogue::cli::{Cli, Task, ask, healthcheck};
+use polylogue::cli::{Cli, Task, ask};
 use polylogue::config::Effective;
 use polylogue::exit::Failure;
 use polylogue::shutdown::Shutdown;
@@ -35,11 +34,10 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let Some(cli) = Cli::read(std::env::args_os())? else { return Ok(()) };
-    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    match cli.begin(environment)? {
+    match cli.begin(std::env::vars_os().collect())? {
         Task::Serve(settings) => within_runtime(serve(*settings)),
         Task::SimulateLlm(settings) => within_runtime(simulate_llm(*settings)),
-        Task::Healthcheck(url) => within_runtime(healthcheck(&url)),
+        Task::Healthcheck(probe) => within_runtime(probe.healthcheck()),
         Task::Ask(question) => within_runtime(ask(&question)),
         Task::Done => Ok(()),
     }
@@ -54,23 +52,23 @@ fn within_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(),
 
 async fn serve(settings: Effective) -> Result<(), Failure> {
     let replica = ReplicaId::random();
-    let (_telemetry, shutdown) = prepare(&settings, replica.as_str())?;
-    tokio::select! {
-        result = Box::pin(app::serve(settings.config, replica, shutdown.clone())) => result,
-        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
-    }
+    let (telemetry, shutdown) = prepare(&settings, replica.as_str())?;
+    let serving = async {
+        let result = app::serve(settings.config, replica, shutdown.clone()).await;
+        telemetry.end().await;
+        result
+    };
+    shutdown.unless_abandoned(Box::pin(serving)).await.unwrap_or(Err(Failure::Abandoned))
 }
 
 async fn simulate_llm(settings: Effective) -> Result<(), Failure> {
     let (_telemetry, shutdown) = prepare(&settings, "simulator")?;
-    tokio::select! {
-        result = app::simulate_llm(settings.config.simulator, shutdown.clone()) => result,
-        () = shutdown.abandoned().cancelled() => Err(Failure::Abandoned),
-    }
+    let simulating = app::simulate_llm(settings.config.simulator, shutdown.clone());
+    shutdown.unless_abandoned(simulating).await.unwrap_or(Err(Failure::Abandoned))
 }
 
 fn prepare(settings: &Effective, replica: &str) -> Result<(Telemetry, Shutdown), Failure> {
-    let telemetry = telemetry::init(&settings.config.telemetry, replica)
+    let telemetry = telemetry::init(&settings.config.telemetry, &settings.config.tracing, replica)
         .map_err(|error| Failure::Unavailable(error.to_string()))?;
     telemetry::log_panics();
     for warning in &settings.warnings {

@@ -19,15 +19,16 @@ use crate::config::{self, Config};
 use crate::connections::Connections;
 use crate::exit::Failure;
 use crate::flags::Flags;
-use crate::http::accept::{self, Watched};
+use crate::http::accept::{self, Tls, Watched};
 use crate::http::management::{Management, StatusBoard};
+use crate::http::roster::Roster;
 use crate::http::{self, Documents, Gate, Health, Services, asyncapi, document};
 use crate::limits::RateLimits;
 use crate::llm::{self, ChatModel, Upstreams};
 use crate::shutdown::{Sequence, Shutdown, end_part};
 use crate::simulator::{self, Controls, Simulator};
 use crate::telemetry::Chain;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, TlsPort};
 use crate::turnlog::LiveTurns;
 use crate::words::ReplicaId;
 
@@ -119,9 +120,11 @@ impl App {
             show_redis(&board, redis.clone());
         }
         let management = Shutdown::new();
-        let (listen, management_listen) = listen(&services, &connections, board, &management).await?;
+        let roster = Roster::new(Arc::clone(&connections), replica);
+        let (listen, management_listen) = listen(&services, &connections, board, roster, &management).await?;
         services.health.started();
-        info!(event = "application_ready", %listen, %management_listen, docs = format!("http://{listen}/docs"), "ready");
+        let scheme = if services.config.server.tls.pair().is_some() { "https" } else { "http" };
+        info!(event = "application_ready", %listen, %management_listen, docs = format!("{scheme}://{listen}/docs"), "ready");
         let state = redis.map(|connected| connected.keeping);
         Ok(Self { listen, management_listen, services, connections, simulator, state, management })
     }
@@ -254,9 +257,12 @@ async fn listen(
     services: &Services,
     connections: &Arc<Connections>,
     board: Arc<StatusBoard>,
+    roster: Roster,
     until: &Shutdown,
 ) -> Result<(SocketAddr, SocketAddr), Failure> {
     let Services { config, metrics, health, shutdown, .. } = services;
+    let public_tls = tls(&config.server.tls, TlsPort::Public, metrics, shutdown)?;
+    let management_tls = tls(&config.server.management_tls, TlsPort::Management, metrics, until)?;
     let public = bind(config.server.listen).await?;
     let management = bind(config.server.management_listen).await?;
     let addresses = (address(&public)?, address(&management)?);
@@ -270,14 +276,28 @@ async fn listen(
     let api = http::api(services, connections);
     let endpoint = http::public(services, connections, api, http::routes(), documents);
     let watched = Watched { metrics: Arc::clone(metrics), health: Arc::clone(health) };
-    let settings = accept::Settings::public(&config.server);
+    let settings = accept::Settings::public(&config.server).with_tls(public_tls);
     shutdown.spawn(accept::serve(public, endpoint, settings, Some(watched), shutdown.clone()));
 
     let gate = Gate::new(config.server.management_token.as_ref());
-    let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board, gate);
-    let settings = accept::Settings::management(&config.server);
+    let endpoint = Management::new(Arc::clone(health), Arc::clone(metrics), board, gate).with_sockets(roster);
+    let settings = accept::Settings::management(&config.server).with_tls(management_tls);
     until.spawn(accept::serve(management, endpoint, settings, None, until.clone()));
     Ok(addresses)
+}
+
+/// The certificate of a port, read again when it changes; `None` where TLS is not spoken.
+fn tls(
+    settings: &config::Tls,
+    port: TlsPort,
+    metrics: &Arc<Metrics>,
+    until: &Shutdown,
+) -> Result<Option<Arc<Tls>>, Failure> {
+    let tls = Tls::load(settings, port).map_err(wrong)?;
+    if let Some(tls) = &tls {
+        until.spawn(Arc::clone(tls).watch(until.clone(), Arc::clone(metrics)));
+    }
+    Ok(tls)
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -298,6 +318,6 @@ fn wrong(error: impl std::error::Error) -> Failure {
 }
 
 fn bug(error: &(dyn std::error::Error + 'static)) -> Failure {
-    error!(error = %Chain(error), "the flow is wrong");
+    error!(event = "flow_failed", error = %Chain(error), "the flow is wrong");
     Failure::Bug
 }

@@ -162,4 +162,14 @@ mod tests {
             prop_assert!(text.parse::<Digest>().is_err());
         }
     }
+
+    #[test]
+    fn fuzz_api_keys() {
+        crate::fuzz::run("api_keys", |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            if let Ok(key) = text.parse::<ApiKey>() {
+                assert_eq!(key.reveal(), text);
+            }
+        });
+    }
 }

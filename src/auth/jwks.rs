@@ -100,3 +100,19 @@ fn signs_by(kind: &AlgorithmParameters) -> &'static [Algorithm] {
         _ => &[],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_key_sets() {
+        let shared = jsonwebtoken::AlgorithmFamily::Hmac.algorithms();
+        let all = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA, Algorithm::HS256];
+        crate::fuzz::run("key_sets", |bytes| {
+            let Ok(KeySet(keys)) = KeySet::parse(bytes, &all) else { return };
+            assert!(keys.len() <= MAX_KEYS);
+            assert!(keys.iter().flat_map(|key| &key.algorithms).all(|algorithm| !shared.contains(algorithm)));
+        });
+    }
+}

@@ -176,3 +176,24 @@ impl Source {
         Ok(KeySet::parse(&document, algorithms)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn fuzz_tokens() {
+        let settings = config::Jwt { issuer: Some("https://i".into()), ..config::Config::default().auth.jwt };
+        let tokens = Tokens::new(&settings, &[]).unwrap();
+        let keys =
+            KeySet::parse(include_bytes!("../../tests/fuzz/key_sets/three"), &tokens.algorithms).unwrap();
+        tokens.known.send_modify(|known| known.keys = Some(Arc::new(keys)));
+        crate::fuzz::run("tokens", |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            // Nobody has signed any of them.
+            assert!(tokens.admit(text).now_or_never().unwrap().is_err());
+        });
+    }
+}

@@ -153,6 +153,37 @@ fn document(file: &Path, content: &[u8]) -> Result<Document, (String, String)> {
     } else {
         toml::from_str(text).map_err(|error| whole(format!("is not TOML: {}", error.message().trim_end())))?
     };
-    serde_path_to_error::deserialize(value)
-        .map_err(|error| (error.path().to_string(), error.inner().to_string()))
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let (path, reason) = (error.path().to_string(), error.inner().to_string());
+        (if path.len() <= LONGEST_SHOWN { path } else { "keys".to_owned() }, without_values(reason))
+    })
+}
+
+/// The longest key of a file that is repeated; what is longer is none of ours, and may be a secret in the wrong place.
+const LONGEST_SHOWN: usize = 48;
+
+/// serde's own messages repeat what they found, which may be a secret in the wrong place.
+fn without_values(reason: String) -> String {
+    let Some((found, must)) = reason.rsplit_once(", expected ") else { return reason };
+    match found.strip_prefix("unknown field ") {
+        Some(name) if name.len() <= LONGEST_SHOWN => reason,
+        Some(_) => format!("unknown field, expected {must}"),
+        None => format!("must be {must}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_key_files() {
+        crate::fuzz::run("key_files", |bytes| {
+            for file in ["keys.toml", "keys.yaml"] {
+                if let Err(error) = KeyTable::parse(Path::new(file), bytes, &["default"]) {
+                    assert!(!error.to_string().contains("808ac32de910b63f9a66b0183591ecd89f3d3f"), "{error}");
+                }
+            }
+        });
+    }
 }

@@ -7,49 +7,64 @@ use tokio::time::sleep;
 
 use super::turns::CANCEL_WAIT;
 use super::{AddMessage, Caller, Chat, ChatError, ConversationView, MessageOrder, MessagePage, PageQuery};
+use crate::memory::{Listing, ListingQuery};
 use crate::words::{
-    CancelReason, ConversationId, Message, MessageId, Timestamp, TurnId, TurnStatus, new_ulid,
+    CancelReason, ConversationId, ConversationKey, Message, MessageId, Realm, Timestamp, TurnId, TurnStatus,
+    new_ulid,
 };
 
 impl Chat {
     /// What a page needs after a reload.
-    pub async fn conversation(&self, _: &Caller, id: &ConversationId) -> Result<ConversationView, ChatError> {
-        let active_turn_id = self.running(id).await;
-        let history = self.memory.history(id).await?.ok_or(ChatError::ConversationNotFound)?;
-        let said =
-            |message: Option<&Message>| message.map_or_else(Timestamp::now, |message| message.created_at);
+    pub async fn conversation(
+        &self,
+        caller: &Caller,
+        id: &ConversationId,
+    ) -> Result<ConversationView, ChatError> {
+        let key = caller.conversation(id);
+        let active_turn_id = self.running(&key).await;
+        let history = self.memory.history(&key).await?.ok_or(ChatError::ConversationNotFound)?;
         Ok(ConversationView {
             id: id.clone(),
-            created_at: history.created_at.unwrap_or_else(|| said(history.messages.first())),
-            updated_at: history.updated_at.unwrap_or_else(|| said(history.messages.last())),
+            created_at: history.created(),
+            updated_at: history.updated(),
             message_count: history.messages.len(),
             active_turn_id,
         })
     }
 
+    /// The caller's own conversations, the one that was spoken in last first. Who did not say who they are owns none.
+    pub async fn conversations(&self, caller: &Caller, query: &ListingQuery) -> Result<Listing, ChatError> {
+        match caller.realm() {
+            Realm::Own(of) => Ok(self.memory.list(of, query).await?),
+            Realm::Common => Ok(Listing::default()),
+        }
+    }
+
     /// A page of the conversation's messages.
     pub async fn messages(
         &self,
-        _: &Caller,
+        caller: &Caller,
         id: &ConversationId,
         page: PageQuery,
     ) -> Result<MessagePage, ChatError> {
-        let history = self.memory.history(id).await?.ok_or(ChatError::ConversationNotFound)?;
+        let history =
+            self.memory.history(&caller.conversation(id)).await?.ok_or(ChatError::ConversationNotFound)?;
         Ok(page_of(history.messages, page))
     }
 
     /// Adds a message without asking for answers; refused while a turn runs.
     pub async fn add_message(
         &self,
-        _: &Caller,
+        caller: &Caller,
         id: &ConversationId,
         message: AddMessage,
     ) -> Result<Message, ChatError> {
-        if let Some(turn) = self.running(id).await {
+        let key = &caller.conversation(id);
+        if let Some(turn) = self.running(key).await {
             return Err(ChatError::TurnInProgress(turn));
         }
         let newest =
-            self.memory.history(id).await?.and_then(|history| history.messages.last().map(|said| said.id));
+            self.memory.history(key).await?.and_then(|history| history.messages.last().map(|said| said.id));
         let added = Message {
             id: MessageId(above(newest, self.log.now())),
             role: message.role,
@@ -58,25 +73,25 @@ impl Chat {
             created_at: Timestamp::now(),
             cancelled: false,
         };
-        self.memory.add(id, std::slice::from_ref(&added)).await?;
+        self.memory.add(key, std::slice::from_ref(&added)).await?;
         Ok(added)
     }
 
     /// Forgets the conversation for good and cancels its running turn; also when there was none.
-    pub async fn forget(self: &Arc<Self>, _: &Caller, id: &ConversationId) -> Result<(), ChatError> {
-        let (chat, id) = (Arc::clone(self), id.clone());
-        self.to_its_end(async move { chat.forget_now(&id).await }).await
+    pub async fn forget(self: &Arc<Self>, caller: &Caller, id: &ConversationId) -> Result<(), ChatError> {
+        let (chat, key) = (Arc::clone(self), caller.conversation(id));
+        self.to_its_end(async move { chat.forget_now(&key).await }).await
     }
 
-    async fn forget_now(&self, id: &ConversationId) -> Result<(), ChatError> {
-        if let Some(turn) = self.running(id).await {
+    async fn forget_now(&self, key: &ConversationKey) -> Result<(), ChatError> {
+        if let Some(turn) = self.running(key).await {
             self.end_and_wait(turn, CancelReason::Deleted, CANCEL_WAIT).await?;
         }
         // What cannot be read now is below the mark all the same: the mark is of this moment.
-        let history = self.memory.history(id).await.ok().flatten();
+        let history = self.memory.history(key).await.ok().flatten();
         let newest = history.and_then(|history| history.messages.last().map(|said| said.id));
         let mark = above(newest, self.log.now());
-        self.memory.clear(id, MessageId(mark)).await?;
+        self.memory.clear(key, MessageId(mark)).await?;
         // What is said next is made by the clock, and only what is above the mark is remembered.
         let ahead = (mark.timestamp_ms() + 1).saturating_sub(self.log.now().as_millis());
         sleep(Duration::from_millis(ahead).min(CANCEL_WAIT)).await;
@@ -84,10 +99,10 @@ impl Chat {
     }
 
     /// The turn the conversation is answering; while the log cannot be asked, the one it is answering here.
-    pub(super) async fn running(&self, id: &ConversationId) -> Option<TurnId> {
-        match self.log.current(id).await {
+    pub(super) async fn running(&self, key: &ConversationKey) -> Option<TurnId> {
+        match self.log.current(key).await {
             Ok(newest) => newest.and_then(|(turn, status)| (status == TurnStatus::Running).then_some(turn)),
-            Err(_) => self.live.running_in(id),
+            Err(_) => self.live.running_in(key),
         }
     }
 }

@@ -15,6 +15,9 @@ pub enum ChatError {
     /// These personas were asked for and do not exist; the places in the caller's list.
     #[error("personas at {0:?} are not known")]
     UnknownPersonas(Vec<usize>),
+    /// None of the personas that exist may be asked by this caller.
+    #[error("the caller may ask none of the personas")]
+    NoPersonaAllowed,
     /// The message mentions or the caller lists more personas than a turn may have.
     #[error("at most {0} personas may answer")]
     TooManyPersonas(usize),
@@ -68,6 +71,9 @@ impl ChatError {
                 ErrorCode::UnknownPersona,
                 "At least one of the personas asked for does not exist.",
             ),
+            Self::NoPersonaAllowed => {
+                Failure::new(ErrorCode::Forbidden, "This caller may ask none of the personas there are.")
+            }
             Self::TooManyPersonas(most) => {
                 Failure::new(ErrorCode::InvalidRequest, format!("At most {most} personas may answer."))
             }
@@ -110,6 +116,7 @@ impl ChatError {
         match self {
             Self::TurnInProgress(turn) | Self::EventUnknown(turn) => Some(*turn),
             Self::UnknownPersonas(_)
+            | Self::NoPersonaAllowed
             | Self::TooManyPersonas(_)
             | Self::IdempotencyKeyReused
             | Self::TurnNotFound

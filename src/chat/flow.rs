@@ -13,6 +13,7 @@ use crate::flags::{Flag, Flags};
 use crate::graph::{BuildError, Context, Graph, Node};
 use crate::llm::ChatModel;
 use crate::memory::{Memory, Written};
+use crate::telemetry::Chain;
 use crate::telemetry::metrics::Metrics;
 use crate::turnlog::PushError;
 use crate::words::{EventBody, PersonaId};
@@ -97,7 +98,7 @@ impl Node<TurnState, FlowError> for Recall {
         let history = match self.memory.history(&state.task.conversation).await {
             Ok(history) => history.unwrap_or_default(),
             Err(error) => {
-                warn!(turn_id = %state.task.turn, error = %error, "the turn goes on without what was said before");
+                warn!(event = "history_unavailable", turn_id = %state.task.turn, error = %Chain(&error), "the turn goes on without what was said before");
                 Default::default()
             }
         };
@@ -117,18 +118,18 @@ impl Node<TurnState, FlowError> for Route {
         let task = &state.task;
         let question = Question {
             principal: &task.principal,
+            allowed: &task.personas,
             request_id: &task.request_id,
             message: &task.request.message,
             explicit: &task.request.personas,
             history: &state.history,
             deadline: task.deadline,
+            clock: &task.clock,
         };
-        let working = task.clock.start();
         let routing = tokio::select! {
             routing = self.router.decide(&question) => routing,
             () = task.stop.cancelled() => return Ok(Update::Nothing),
         };
-        drop(working);
         task.live.push(EventBody::RoutingDecided { routing: routing.clone() })?;
         Ok(Update::Routed(routing))
     }
@@ -144,7 +145,9 @@ impl Node<TurnState, FlowError> for Remember {
         let task = &state.task;
         match self.memory.merge(&task.conversation, &state.said()).await {
             Ok(Written::Written(_) | Written::Known | Written::Cleared) => {}
-            Err(error) => warn!(turn_id = %task.turn, error = %error, "what was said could not be kept"),
+            Err(error) => {
+                warn!(event = "memory_write_failed", turn_id = %task.turn, error = %Chain(&error), "what was said could not be kept")
+            }
         }
         Ok(Update::Nothing)
     }

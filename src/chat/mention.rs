@@ -1,9 +1,10 @@
 //! `@name` in a message.
 
-use super::personas::{Persona, Personas};
+use super::cast::Cast;
+use super::personas::Persona;
 
 /// The personas a message names with `@`, each once, in order. An `@` inside a word (an e-mail address) names nobody.
-pub fn mentioned<'a>(message: &str, personas: &'a Personas) -> Vec<&'a Persona> {
+pub fn mentioned<'a>(message: &str, cast: Cast<'a>) -> Vec<&'a Persona> {
     let mut found: Vec<&Persona> = Vec::new();
     let mut before = None;
     for (place, character) in message.char_indices() {
@@ -15,7 +16,7 @@ pub fn mentioned<'a>(message: &str, personas: &'a Personas) -> Vec<&'a Persona> 
         }
         let rest = &message[place + 1..];
         let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).unwrap_or(rest.len());
-        let persona = personas.named(rest[..end].trim_end_matches(['-', '_']));
+        let persona = cast.named(rest[..end].trim_end_matches(['-', '_']));
         if let Some(persona) = persona.filter(|persona| !found.iter().any(|other| other.id == persona.id)) {
             found.push(persona);
         }
@@ -26,16 +27,30 @@ pub fn mentioned<'a>(message: &str, personas: &'a Personas) -> Vec<&'a Persona> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::personas::Personas;
+    use crate::words::AllowedPersonas;
 
     fn ids(message: &str) -> Vec<String> {
         let personas = Personas::load(None, None).unwrap();
-        mentioned(message, &personas).iter().map(|persona| persona.id.to_string()).collect()
+        let allowed = AllowedPersonas::only(["guide", "skeptic", "historian"].map(|id| id.parse().unwrap()));
+        mentioned(message, Cast::new(&personas, &allowed))
+            .iter()
+            .map(|persona| persona.id.to_string())
+            .collect()
     }
 
     #[test]
     fn every_named_persona_answers_once_in_order() {
         assert_eq!(ids("@historian @skeptic was Troy real? @Historian?"), ["historian", "skeptic"]);
         assert_eq!(ids("(@critic), what now - @GUIDE!"), ["skeptic", "guide"]);
+    }
+
+    #[test]
+    fn a_persona_the_caller_may_not_ask_is_a_stranger() {
+        let personas = Personas::load(None, None).unwrap();
+        let allowed = AllowedPersonas::only(["guide".parse().unwrap()]);
+        let named = mentioned("@skeptic @guide", Cast::new(&personas, &allowed));
+        assert_eq!(named.iter().map(|persona| persona.id.as_str()).collect::<Vec<_>>(), ["guide"]);
     }
 
     #[test]

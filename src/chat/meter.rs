@@ -26,6 +26,12 @@ impl ModelClock {
         Working(self)
     }
 
+    /// Waits for a model, which works that long.
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        let _working = self.start();
+        work.await
+    }
+
     /// The time so far.
     pub fn total(&self) -> Duration {
         let busy = self.0.lock().unwrap_or_else(PoisonError::into_inner);

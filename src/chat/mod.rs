@@ -1,11 +1,13 @@
 //! The product: turns, their flow, routing, personas. The only place with rules.
 
+mod cast;
 mod conversations;
 mod error;
 mod flow;
 mod mention;
 mod meter;
 mod personas;
+mod plain;
 mod prompt;
 mod reply;
 mod request;
@@ -22,6 +24,7 @@ pub use error::ChatError;
 pub use personas::{Personas, PersonasError};
 pub use request::{AddMessage, Caller, ChatRequest, IdempotencyKey, MessageOrder, OnBusy, PageQuery};
 
+use cast::Cast;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
@@ -29,6 +32,7 @@ use crate::config::Config;
 use crate::flags::Flags;
 use crate::llm::ChatModel;
 use crate::memory::Memory;
+pub use crate::memory::{Listing, ListingItem, ListingPlace, ListingQuery};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 use crate::turnlog::{self, LiveTurns, TurnLog};
@@ -174,14 +178,15 @@ impl Chat {
         Ok(Self { personas, router, memory, log, live, runner, metrics, shutdown, replica, settings })
     }
 
-    /// Who can be asked.
-    pub fn personas(&self) -> Vec<PersonaView> {
-        self.personas.all().iter().map(personas::Persona::view).collect()
+    /// Whom the caller can ask.
+    pub fn personas(&self, caller: &Caller) -> Vec<PersonaView> {
+        Cast::new(&self.personas, &caller.personas).all().map(personas::Persona::view).collect()
     }
 
-    /// One persona.
-    pub fn persona(&self, id: &PersonaId) -> Result<PersonaView, ChatError> {
-        self.personas.find(id).map(personas::Persona::view).ok_or(ChatError::PersonaNotFound)
+    /// One persona that the caller can ask.
+    pub fn persona(&self, caller: &Caller, id: &PersonaId) -> Result<PersonaView, ChatError> {
+        let cast = Cast::new(&self.personas, &caller.personas);
+        cast.find(id).map(personas::Persona::view).ok_or(ChatError::PersonaNotFound)
     }
 
     /// Carries something out to its end although whoever asked may leave: a handler's future is dropped with its client,

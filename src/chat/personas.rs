@@ -187,8 +187,8 @@ fn index(all: &[Persona]) -> Result<HashMap<String, usize>, (String, String)> {
 
 fn check(place: usize, persona: &Persona) -> Result<(), (String, String)> {
     let fault = |key: &str, reason: &str| Err((format!("personas[{place}].{key}"), reason.to_owned()));
-    if persona.name.trim().is_empty() || persona.name.len() > 100 {
-        return fault("name", "must have 1 to 100 characters");
+    if persona.name.trim().is_empty() || persona.name.len() > 100 || persona.name.contains(char::is_control) {
+        return fault("name", "must have 1 to 100 characters and no control characters");
     }
     if persona.description.trim().is_empty() || persona.description.len() > 1000 {
         return fault("description", "must have 1 to 1000 characters");
@@ -314,5 +314,21 @@ mod tests {
     fn two_personas_cannot_share_a_name() {
         let text = "personas:\n- {id: a, name: A, description: d, system_prompt: s}\n- {id: b, name: B, description: d, system_prompt: s, aliases: [A]}\n";
         assert!(error_of(text, Format::Yaml).contains("personas[1]"));
+    }
+
+    #[test]
+    fn fuzz_persona_files() {
+        crate::fuzz::run("persona_files", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            for format in [Format::Toml, Format::Yaml] {
+                if let Ok(personas) = Personas::parse("file", &text, format, None) {
+                    let all = personas.all();
+                    assert!((1..=MAX_PERSONAS).contains(&all.len()));
+                    assert!(
+                        all.iter().all(|it| personas.named(&it.name).is_some_and(|found| found.id == it.id))
+                    );
+                }
+            }
+        });
     }
 }

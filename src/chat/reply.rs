@@ -4,15 +4,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use tracing::{Instrument as _, info_span, warn};
+use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span, warn};
 
+use super::cast::Cast;
 use super::flow::{FlowError, Seat, Tools};
+use super::meter::ModelClock;
 use super::personas::{Persona, Personas};
-use super::prompt;
+use super::prompt::{self, Seal};
 use super::state::{Stop, Task, TurnState, Update};
 use crate::graph::{Branch, Context};
 use crate::llm::{ChatModel, Chunk, Ending, LlmError, ModelRequest};
-use crate::telemetry::metrics::{Metrics, Name, ReplyOutcome};
+use crate::telemetry::Chain;
+use crate::telemetry::metrics::{Label as _, Metrics, Name, ReplyOutcome};
 use crate::words::{ErrorCode, EventBody, Failure, PersonaId, Reply, ReplyStatus};
 
 /// The node that lets one chosen persona speak.
@@ -32,6 +37,12 @@ enum End {
 impl Speak {
     /// Speaks with these tools.
     pub fn new(tools: &Tools) -> Self {
+        for persona in tools.personas.all() {
+            let label = Name::from(persona.id.as_str());
+            ReplyOutcome::ALL
+                .iter()
+                .for_each(|outcome| tools.metrics.turns.replies.touch(&(label.clone(), *outcome)));
+        }
         Self {
             model: Arc::clone(&tools.model),
             personas: Arc::clone(&tools.personas),
@@ -43,7 +54,16 @@ impl Speak {
 #[async_trait]
 impl Branch<TurnState, Seat, FlowError> for Speak {
     async fn run(&self, state: &TurnState, (place, id): Seat, _: &Context) -> Result<Update, FlowError> {
-        let span = info_span!("reply", persona = %id);
+        let span = info_span!(
+            "reply",
+            otel.name = %format_args!("invoke_agent {id}"),
+            gen_ai.operation.name = "invoke_agent",
+            gen_ai.agent.name = %id,
+            gen_ai.conversation.id = %state.task.conversation.id(),
+            polylogue.reply.outcome = Empty,
+            error.type = Empty,
+            persona = %id,
+        );
         self.speak(state, place, &id).instrument(span).await
     }
 }
@@ -54,22 +74,32 @@ impl Speak {
         if task.stop.is_cancelled() {
             return Ok(Update::Nothing);
         }
+        let (started, clock) = (Instant::now(), ModelClock::default());
         let mut content = String::new();
         let end = match say(task, EventBody::ReplyStarted { persona: id.clone() })? {
             Some(end) => end,
-            None => self.listen(state, id, &mut content).await?,
+            None => self.listen(state, id, &clock, &mut content).await?,
         };
         let reply = finished(state, place, id, content, end);
-        self.metrics.turns.replies.inc(&(Name::from(id.as_str()), outcome(reply.status)));
+        let outcome = outcome(reply.status);
+        self.metrics.turns.replies.inc(&(Name::from(id.as_str()), outcome));
+        Span::current().record("polylogue.reply.outcome", outcome.as_label());
+        if let Some(error) = &reply.error {
+            Span::current().record("error.type", error.code.as_str());
+        }
         task.live.push(event_of(&reply))?;
+        let ours = started.elapsed().saturating_sub(clock.total());
+        self.metrics.turns.reply_overhead.observe(&(), ours);
         Ok(Update::Replied(reply))
     }
 
-    /// Asks the model and passes on what it says, until it ends, fails, or the turn has to stop.
+    /// Asks the model and passes on what it says, until it ends, fails, or the turn has to stop. What is spent waiting
+    /// for the model, retries included, is the model's time in the turn's clock and in this reply's; the rest is ours.
     async fn listen(
         &self,
         state: &TurnState,
         id: &PersonaId,
+        clock: &ModelClock,
         content: &mut String,
     ) -> Result<End, FlowError> {
         let task = &state.task;
@@ -77,10 +107,9 @@ impl Speak {
             let gone = Failure::new(ErrorCode::PersonaNotFound, "This persona no longer exists.");
             return Ok(End::Failed(gone));
         };
-        let _working = task.clock.start();
         let request = self.request(state, persona);
         let mut stream = tokio::select! {
-            opened = self.model.stream(request) => match opened {
+            opened = task.clock.during(clock.during(self.model.stream(request))) => match opened {
                 Ok(stream) => stream,
                 Err(error) => return Ok(failed(task, &error)),
             },
@@ -88,7 +117,7 @@ impl Speak {
         };
         loop {
             let chunk = tokio::select! {
-                chunk = stream.next() => chunk.unwrap_or(Err(LlmError::Cut)),
+                chunk = task.clock.during(clock.during(stream.next())) => chunk.unwrap_or(Err(LlmError::Cut)),
                 () = task.stop.cancelled() => return Ok(End::Stopped),
             };
             match chunk {
@@ -107,9 +136,11 @@ impl Speak {
 
     fn request(&self, state: &TurnState, persona: &Persona) -> ModelRequest {
         let task = &state.task;
+        let cast = Cast::new(&self.personas, &task.personas);
+        let seal = Seal::of(task.turn);
         ModelRequest {
             model: persona.model.clone(),
-            prompt: prompt::of_reply(persona, &self.personas, &state.history, &task.request.message),
+            prompt: prompt::of_reply(persona, cast, &state.history, &task.request.message, &seal),
             temperature: persona.temperature,
             max_tokens: persona.max_tokens,
             schema: None,
@@ -135,8 +166,9 @@ pub(super) fn too_large() -> Failure {
 }
 
 fn failed(task: &Task, error: &LlmError) -> End {
-    let failure = error.failure();
-    warn!(event = "reply_failed", turn_id = %task.turn, code = failure.code.as_str(), error = %crate::telemetry::Chain(error), "the model did not answer");
+    let (failure, why) = (error.failure(), Chain(error).to_string());
+    warn!(event = "reply_failed", code = failure.code.as_str(), error = why, "the model did not answer");
+    let _ = task.broke.set(why);
     End::Failed(failure)
 }
 

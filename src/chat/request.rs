@@ -6,13 +6,18 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::telemetry::metrics::Transport;
-use crate::words::{ConversationId, Invalid, MessageId, PersonaId, Principal, RequestId, Role};
+use crate::words::{
+    AllowedPersonas, ConversationId, ConversationKey, Invalid, MessageId, PersonaId, Principal, Realm,
+    RequestId, Role,
+};
 
 /// Who asks, and through which door.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// Whose limits, places, turns and idempotency keys count.
     pub principal: Principal,
+    /// Whom they may ask; to this caller no other persona exists.
+    pub personas: AllowedPersonas,
     /// Ties everything that follows together.
     pub request_id: RequestId,
     /// The door.
@@ -21,6 +26,18 @@ pub struct Caller {
     pub arrived: Instant,
     /// Makes a repetition find the same turn.
     pub idempotency_key: Option<IdempotencyKey>,
+}
+
+impl Caller {
+    /// What the caller means by this id: nobody else means the same by it, unless neither said who they are.
+    pub fn conversation(&self, id: &ConversationId) -> ConversationKey {
+        ConversationKey::of(&self.principal, id)
+    }
+
+    /// Where everything of the caller is.
+    pub fn realm(&self) -> Realm {
+        Realm::of(&self.principal)
+    }
 }
 
 /// 1 to 255 visible ASCII characters.
@@ -116,4 +133,22 @@ pub struct PageQuery {
     pub after: Option<MessageId>,
     /// In which order.
     pub order: MessageOrder,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_idempotency_keys() {
+        crate::fuzz::run("idempotency_keys", |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            let Ok(key) = IdempotencyKey::try_from(text) else { return };
+            assert!(
+                (1..=255).contains(&key.as_str().len()) && key.as_str().bytes().all(|b| b.is_ascii_graphic())
+            );
+            let quoted = format!("\"{}\"", key.as_str());
+            assert_eq!(IdempotencyKey::try_from(quoted.as_str()).unwrap(), key);
+        });
+    }
 }

@@ -9,19 +9,25 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
+use super::cast::Cast;
 use super::mention::mentioned;
+use super::meter::ModelClock;
 use super::personas::{Persona, Personas};
+use super::plain::one_line;
 use super::prompt;
 use crate::config;
 use crate::flags::{Flag, Flags};
 use crate::llm::{AnswerSchema, ChatModel, LlmError, ModelRequest};
+use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Metrics, ModelCause, RouteSource};
-use crate::words::{Message, PersonaId, Principal, RequestId, Role, Routing, RoutingSource};
+use crate::words::{AllowedPersonas, Message, PersonaId, Principal, RequestId, Role, Routing, RoutingSource};
 
 /// What routing may look at.
 pub struct Question<'a> {
     /// Who asks.
     pub principal: &'a Principal,
+    /// Whom they may ask.
+    pub allowed: &'a AllowedPersonas,
     /// Ties the model call to the request.
     pub request_id: &'a RequestId,
     /// What the user says.
@@ -32,6 +38,8 @@ pub struct Question<'a> {
     pub history: &'a [Message],
     /// Nobody waits beyond this moment.
     pub deadline: Instant,
+    /// Counts how long the model works for it.
+    pub clock: &'a ModelClock,
 }
 
 /// Chooses who answers, by the first of these that says something: the caller's list, mentions, there being only one,
@@ -41,13 +49,13 @@ pub struct Router {
     model: Arc<dyn ChatModel>,
     flags: Arc<Flags>,
     metrics: Arc<Metrics>,
-    cache: Cache<[u8; 32], Decision>,
+    /// Whom the model chose, and never why: its sentence was made from one conversation, and may be read in another.
+    cache: Cache<[u8; 32], Vec<PersonaId>>,
     settings: config::Routing,
     most: usize,
 }
 
-/// What is remembered of a decision: only the model's are.
-#[derive(Clone)]
+/// What the model decided.
 struct Decision {
     personas: Vec<PersonaId>,
     reason: String,
@@ -96,6 +104,11 @@ impl Router {
         self.flags.max_personas(principal, self.most).clamp(1, self.most)
     }
 
+    /// The personas there are for whoever asks.
+    fn cast<'a>(&'a self, question: &Question<'a>) -> Cast<'a> {
+        Cast::new(&self.personas, question.allowed)
+    }
+
     /// Decides. Never fails: without a decision the default persona answers.
     pub async fn decide(&self, question: &Question<'_>) -> Routing {
         let started = Instant::now();
@@ -111,23 +124,23 @@ impl Router {
             return routing;
         }
         if !self.flags.is_on(Flag::Routing, question.principal) {
-            return self.fallback("routing is switched off");
+            return self.fallback(question, "routing is switched off");
         }
         let key = self.cache_key(question);
         let cached = self.flags.is_on(Flag::RoutingCache, question.principal);
-        if let Some(decision) = if cached { self.cache.get(&key).await } else { None } {
-            return routing(decision.personas, RoutingSource::Cache, decision.reason);
+        if let Some(personas) = if cached { self.cache.get(&key).await } else { None } {
+            return routing(personas, RoutingSource::Cache, "decided before");
         }
         match self.ask_in_time(question).await {
             Ok(decision) => {
                 if cached {
-                    self.cache.insert(key, decision.clone()).await;
+                    self.cache.insert(key, decision.personas.clone()).await;
                 }
                 routing(decision.personas, RoutingSource::Model, decision.reason)
             }
             Err(error) => {
-                warn!(event = "routing_fallback", request_id = %question.request_id, error = %error, "the model did not route");
-                self.fallback("nobody else was chosen")
+                warn!(event = "routing_fallback", request_id = %question.request_id, error = %Chain(&error), "the model did not route");
+                self.fallback(question, "nobody else was chosen")
             }
         }
     }
@@ -143,16 +156,17 @@ impl Router {
                 "asked for by the caller",
             ));
         }
-        let named = mentioned(question.message, &self.personas);
+        let named = mentioned(question.message, self.cast(question));
         if !named.is_empty() {
             return Some(routing(ids(named), RoutingSource::Mention, "named in the message"));
         }
-        let all: Vec<_> = self.personas.all().iter().collect();
+        let all: Vec<_> = self.cast(question).all().collect();
         (all.len() == 1).then(|| routing(ids(all), RoutingSource::Single, "there is only one"))
     }
 
-    fn fallback(&self, reason: &str) -> Routing {
-        routing(vec![self.personas.default_persona().id.clone()], RoutingSource::Fallback, reason)
+    fn fallback(&self, question: &Question<'_>, reason: &str) -> Routing {
+        let default = self.cast(question).default_persona().map(|persona| persona.id.clone());
+        routing(default.into_iter().collect(), RoutingSource::Fallback, reason)
     }
 
     async fn ask_in_time(&self, question: &Question<'_>) -> Result<Decision, ChoiceError> {
@@ -162,70 +176,76 @@ impl Router {
 
     /// Asks; an answer that is no choice is asked for once more, with its fault named.
     async fn ask(&self, question: &Question<'_>, deadline: Instant) -> Result<Decision, ChoiceError> {
-        let most = self.most(question.principal);
+        let (most, cast) = (self.most(question.principal), self.cast(question));
         let mut request = ModelRequest {
             model: self.settings.model.clone(),
-            prompt: prompt::of_routing(&self.personas, question.history, question.message, most),
+            prompt: prompt::of_routing(cast, question.history, question.message, most),
             temperature: Some(0.0),
             max_tokens: Some(ANSWER_TOKENS),
-            schema: Some(self.schema()),
+            schema: Some(schema(cast)),
             request_id: question.request_id.clone(),
             deadline,
             cause: ModelCause::First,
         };
-        let first = self.model.complete(request.clone()).await?;
-        let fault = match self.read(&first.text, most) {
+        let first = question.clock.during(self.model.complete(request.clone())).await?;
+        let fault = match read(cast, &first.text, most) {
             Ok(decision) => return Ok(decision),
             Err(fault) => fault,
         };
         debug!(event = "routing_repair", request_id = %question.request_id, fault, "asking once more");
         request.prompt.push(prompt::repair(fault));
         request.cause = ModelCause::Repair;
-        let second = self.model.complete(request).await?;
-        self.read(&second.text, most).map_err(ChoiceError::Wrong)
+        let second = question.clock.during(self.model.complete(request)).await?;
+        read(cast, &second.text, most).map_err(ChoiceError::Wrong)
     }
 
-    /// The schema of [`Choice`], with the ids that exist as the only ones allowed.
-    fn schema(&self) -> AnswerSchema {
-        let mut schema = schemars::schema_for!(Choice).to_value();
-        let ids: Vec<_> = self.personas.all().iter().map(|persona| persona.id.as_str()).collect();
-        schema["properties"]["personas"]["items"] = serde_json::json!({ "type": "string", "enum": ids });
-        AnswerSchema { name: "routing", schema }
-    }
-
-    fn read(&self, answer: &str, most: usize) -> Result<Decision, &'static str> {
-        let choice: Choice =
-            serde_json::from_str(answer.trim()).map_err(|_| "it is not JSON of the given schema")?;
-        let mut personas: Vec<PersonaId> = Vec::new();
-        for id in
-            choice.personas.iter().filter_map(|name| self.personas.named(name)).map(|persona| &persona.id)
-        {
-            if !personas.contains(id) {
-                personas.push(id.clone());
-            }
-        }
-        personas.truncate(most);
-        if personas.is_empty() {
-            return Err("it names no persona that exists");
-        }
-        Ok(Decision { personas, reason: choice.reason.chars().take(REASON_CHARACTERS).collect() })
-    }
-
-    /// The persona set, the message without differences of case and spacing, and who spoke last.
+    /// Whoever asks, the persona set and whom of it they may ask, the message without differences of case and spacing,
+    /// and who spoke last. Whoever asks is part of it: a decision was made with what was said before in sight, so its
+    /// reason may tell of that, and somebody else's talk must not steer ours.
     fn cache_key(&self, question: &Question<'_>) -> [u8; 32] {
         let speaker = question.history.iter().rev().find(|said| said.role == Role::Assistant);
         let speaker = speaker.and_then(|said| said.persona.as_ref()).map_or("", PersonaId::as_str);
+        let principal = question.principal.to_string();
+        let cast = self.cast(question);
         let mut hash = Sha256::new();
-        hash.update(self.personas.fingerprint());
+        hash.update(cast.fingerprint());
         hash.update((self.most(question.principal) as u64).to_be_bytes());
-        hash.update((speaker.len() as u64).to_be_bytes());
-        hash.update(speaker);
+        let ids = cast.all().map(|persona| persona.id.as_str());
+        for text in ids.chain(["", &principal, speaker]) {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        }
         for word in question.message.split_whitespace() {
             hash.update(word.to_lowercase());
             hash.update(b" ");
         }
         hash.finalize().into()
     }
+}
+
+/// The schema of [`Choice`], with the ids that may be chosen as the only ones allowed.
+fn schema(cast: Cast<'_>) -> AnswerSchema {
+    let mut schema = schemars::schema_for!(Choice).to_value();
+    let ids: Vec<_> = cast.all().map(|persona| persona.id.as_str()).collect();
+    schema["properties"]["personas"]["items"] = serde_json::json!({ "type": "string", "enum": ids });
+    AnswerSchema { name: "routing", schema }
+}
+
+/// What a model chose, as far as it may: nobody but the cast, each once, at most so many, and a reason of one line.
+fn read(cast: Cast<'_>, answer: &str, most: usize) -> Result<Decision, &'static str> {
+    let choice: Choice =
+        serde_json::from_str(answer.trim()).map_err(|_| "it is not JSON of the given schema")?;
+    let mut personas: Vec<PersonaId> = Vec::new();
+    for id in choice.personas.iter().filter_map(|name| cast.named(name)).map(|persona| &persona.id) {
+        if !personas.contains(id) {
+            personas.push(id.clone());
+        }
+    }
+    personas.truncate(most);
+    if personas.is_empty() {
+        return Err("it names no persona that exists");
+    }
+    Ok(Decision { personas, reason: one_line(&choice.reason, REASON_CHARACTERS) })
 }
 
 /// Enough for all ids and one sentence; a model that rambles is cut.
@@ -246,5 +266,51 @@ fn label(source: RoutingSource) -> RouteSource {
         RoutingSource::Cache => RouteSource::Cache,
         RoutingSource::Model => RouteSource::Model,
         RoutingSource::Fallback => RouteSource::Fallback,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn answer() -> impl Strategy<Value = String> {
+        let name = prop_oneof![
+            prop::sample::select(vec!["guide", "skeptic", "HISTORIAN", "critic", "nobody", "*", ""])
+                .prop_map(str::to_owned),
+            any::<String>(),
+        ];
+        let choice = (prop::collection::vec(name, 0..80), any::<String>()).prop_map(|(personas, reason)| {
+            serde_json::json!({"personas": personas, "reason": reason}).to_string()
+        });
+        prop_oneof![choice, any::<String>(), "[{}\"a-z:,\\[\\]]{0,60}"]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_model_answers_only_the_allowed_are_chosen_each_once_and_not_too_many(
+            answer in answer(), most in 1_usize..6, allowed in prop::sample::subsequence(vec!["guide", "skeptic", "historian"], 0..=3),
+        ) {
+            let personas = Personas::load(None, None).unwrap();
+            let allowed = AllowedPersonas::only(allowed.into_iter().map(|id| id.parse().unwrap()));
+            if let Ok(decision) = read(Cast::new(&personas, &allowed), &answer, most) {
+                let mut ids = decision.personas.clone();
+                prop_assert!(!ids.is_empty() && ids.len() <= most);
+                prop_assert!(ids.iter().all(|id| allowed.contains(id)), "{ids:?}");
+                ids.sort();
+                ids.dedup();
+                prop_assert_eq!(ids.len(), decision.personas.len());
+                prop_assert!(decision.reason.chars().count() <= REASON_CHARACTERS);
+                prop_assert!(!decision.reason.contains(char::is_control));
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_with_more_members_than_the_schema_has_is_none() {
+        let (personas, allowed) = (Personas::load(None, None).unwrap(), AllowedPersonas::all());
+        let answer = r#"{"personas": ["guide"], "reason": "x", "system": "obey"}"#;
+        assert!(read(Cast::new(&personas, &allowed), answer, 3).is_err());
     }
 }

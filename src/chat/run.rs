@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument as _, error, info, info_span};
+use tokio::time::timeout_at;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, error, info, info_span};
 
 use super::flow::{Flow, FlowError};
 use super::reply::too_large;
@@ -15,7 +16,8 @@ use crate::config::OnDisconnect;
 use crate::graph::{Checkpoint, Checkpointer, GraphError, Start};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Chain;
-use crate::telemetry::metrics::{Label as _, Metrics, TurnOutcome};
+use crate::telemetry::metrics::{Label as _, Metrics, ModelCause, TurnOutcome};
+use crate::telemetry::traces::TraceContext;
 use crate::turnlog::{Finished, Flushed};
 use crate::words::{CancelReason, ErrorCode, EventBody, Failure, ReplyStatus, Usage};
 
@@ -69,10 +71,7 @@ impl Runner {
     pub fn spawn(self: &Arc<Self>, state: TurnState) {
         let runner = Arc::clone(self);
         let task = &state.task;
-        let span = info_span!(
-            "turn", turn_id = %task.turn, conversation_id = %task.conversation, request_id = %task.request_id,
-            client = task.principal.log_name(),
-        );
+        let span = span(task);
         let running = async move {
             let _in_flight = runner.metrics.turns.in_flight.hold();
             runner.run(state).await;
@@ -82,7 +81,6 @@ impl Runner {
 
     async fn run(&self, state: TurnState) {
         let task = Arc::clone(&state.task);
-        let started = Instant::now();
         let ended = tokio::select! {
             ended = self.flow_to_end(state) => ended,
             never = self.watch(&task) => match never {},
@@ -91,7 +89,7 @@ impl Runner {
             info!(event = "turn_fenced", "the turn goes on elsewhere");
             return;
         };
-        self.count(&task, &terminal, started);
+        self.count(&task, &terminal);
         match task.live.finish(terminal).await {
             Finished::Durable | Finished::Unconfirmed => {}
             Finished::Lost(loss) => info!(event = "turn_fenced", ?loss, "the turn was ended elsewhere"),
@@ -113,7 +111,8 @@ impl Runner {
                 Some(EventBody::TurnFailed { error: too_large() })
             }
             Ok(Err(error)) => {
-                error!(error = %Chain(&error), "the flow of a turn is wrong");
+                error!(event = "flow_failed", error = %Chain(&error), "the flow of a turn is wrong");
+                let _ = task.broke.set(Chain(&error).to_string());
                 Some(failed(ErrorCode::Internal, "The log of the server knows more."))
             }
             Err(_) => Some(failed(ErrorCode::ModelTimeout, "The turn did not end within its deadline.")),
@@ -146,25 +145,63 @@ impl Runner {
         }
     }
 
-    fn count(&self, task: &Task, terminal: &EventBody, started: Instant) {
+    fn count(&self, task: &Task, terminal: &EventBody) {
         let (outcome, usage, code) = summary(terminal);
-        let (took, model) = (started.elapsed(), task.clock.total());
+        let (took, model) = (task.arrived.elapsed(), task.clock.total());
         let overhead = took.saturating_sub(model);
         self.metrics.turns.total.inc(&(outcome,));
         self.metrics.turns.duration.observe(&(outcome,), took);
         self.metrics.turns.overhead.observe(&(), overhead);
+        note_end(outcome, usage, code);
         info!(
             event = "turn_finished",
             outcome = outcome.as_label(),
             duration_ms = took.as_millis() as u64,
+            first_token_ms = task.spoke.get().map(|at| at.duration_since(task.arrived).as_millis() as u64),
             model_ms = model.as_millis() as u64,
             overhead_us = overhead.as_micros() as u64,
             input_tokens = usage.input_tokens,
             output_tokens = usage.output_tokens,
             code,
+            error = task.broke.get(),
             "turn finished"
         );
     }
+}
+
+/// A turn's span: below its request's, or where the turn goes on here, the root of a trace that is linked to it.
+fn span(task: &Task) -> Span {
+    let is_takeover = task.cause == ModelCause::Takeover;
+    let follows = task.follows.as_ref().map(TraceContext::whole);
+    info_span!(
+        "turn",
+        otel.name = "invoke_workflow polylogue",
+        otel.follows = follows,
+        otel.summary = true,
+        gen_ai.operation.name = "invoke_workflow",
+        gen_ai.agent.name = "polylogue",
+        gen_ai.conversation.id = %task.conversation.id(),
+        gen_ai.usage.input_tokens = Empty,
+        gen_ai.usage.output_tokens = Empty,
+        polylogue.request.id = %task.request_id,
+        polylogue.turn.id = %task.turn,
+        polylogue.turn.outcome = Empty,
+        polylogue.turn.takeover = is_takeover.then_some(true),
+        error.type = Empty,
+        turn_id = %task.turn,
+        conversation_id = %task.conversation.id(),
+        request_id = %task.request_id,
+        client = task.principal.log_name(),
+    )
+}
+
+/// What the turn's span says of its end.
+fn note_end(outcome: TurnOutcome, usage: Usage, code: Option<&str>) {
+    let span = Span::current();
+    span.record("polylogue.turn.outcome", outcome.as_label());
+    span.record("gen_ai.usage.input_tokens", usage.input_tokens);
+    span.record("gen_ai.usage.output_tokens", usage.output_tokens);
+    span.record("error.type", code);
 }
 
 /// How the turn ended, as `state.md` §3 defines it.

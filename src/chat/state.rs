@@ -10,10 +10,11 @@ use super::ChatRequest;
 use super::meter::ModelClock;
 use crate::graph::State;
 use crate::telemetry::metrics::{Metrics, ModelCause, Transport};
+use crate::telemetry::traces::TraceContext;
 use crate::turnlog::Live;
 use crate::words::{
-    CancelReason, ConversationId, ErrorCode, Failure, Message, MessageId, PersonaId, Principal, Reply,
-    ReplyStatus, RequestId, Role, Routing, Timestamp, Turn, TurnId,
+    AllowedPersonas, CancelReason, ConversationKey, ErrorCode, Failure, Message, MessageId, PersonaId,
+    Principal, Reply, ReplyStatus, RequestId, Role, Routing, Timestamp, Turn, TurnId,
 };
 
 /// The steps of a turn.
@@ -54,9 +55,11 @@ pub struct Task {
     /// The turn.
     pub turn: TurnId,
     /// Its conversation.
-    pub conversation: ConversationId,
+    pub conversation: ConversationKey,
     /// Whose it is.
     pub principal: Principal,
+    /// Whom its caller might ask when it was accepted.
+    pub personas: AllowedPersonas,
     /// What was asked for.
     pub request: Arc<ChatRequest>,
     /// Ties log lines and model calls together.
@@ -79,6 +82,10 @@ pub struct Task {
     pub clock: ModelClock,
     /// When the first piece of text came.
     pub spoke: OnceLock<Instant>,
+    /// What went wrong first, with its causes; for the log alone.
+    pub broke: OnceLock<String>,
+    /// The trace of the request, where a turn goes on that began elsewhere.
+    pub follows: Option<TraceContext>,
 }
 
 impl Task {

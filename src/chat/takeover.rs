@@ -12,7 +12,7 @@ use super::meter::ModelClock;
 use super::state::{Task, TurnState};
 use super::turns::Kept;
 use crate::fleet::{Fleet, FleetSize, FleetUnavailable, Presence};
-use crate::telemetry::metrics::{Metrics, ModelCause, Takeover, Transport};
+use crate::telemetry::metrics::{Label as _, Metrics, ModelCause, Takeover, Transport};
 use crate::telemetry::{Chain, Quiet};
 use crate::turnlog::{Claim, LogPage, Place, TakenOver, fold};
 use crate::words::{ErrorCode, EventBody, Failure, ReplicaId, Timestamp, TurnId};
@@ -74,7 +74,7 @@ impl Chat {
             }
         }
         if let Err(error) = presence.leave().await {
-            warn!(error = %error, "this replica could not say goodbye");
+            warn!(event = "goodbye_failed", error = %Chain(&error), "this replica could not say goodbye");
         }
     }
 
@@ -100,7 +100,7 @@ impl Chat {
             if left == Some(0)
                 && let Err(error) = presence.bury(dead).await
             {
-                warn!(error = %Chain(&error), "a dead replica could not be forgotten");
+                warn!(event = "takeover_failed", error = %Chain(&error), "a dead replica could not be forgotten");
             }
         }
         self.adopt_all(None, Takeover::HandedOver, until).await;
@@ -113,7 +113,7 @@ impl Chat {
         let turns = match self.log.owned(owner).await {
             Ok(turns) => turns,
             Err(error) => {
-                warn!(error = %Chain(&error), "turns left behind could not be listed");
+                warn!(event = "takeover_failed", error = %Chain(&error), "turns left behind could not be listed");
                 return None;
             }
         };
@@ -146,16 +146,18 @@ impl Chat {
         match self.log.take_over(turn, epoch, &self.replica).await {
             Ok(TakenOver::Ok { claim, page }) => {
                 self.metrics.turns.takeovers.inc(&(reason,));
-                info!(event = "turn_taken_over", turn_id = %turn, epoch = claim.epoch, "a turn goes on here");
+                info!(event = "turn_taken_over", turn_id = %turn, epoch = claim.epoch, reason = reason.as_label(), "a turn goes on here");
                 self.resume(claim, page, place).await;
             }
             Ok(TakenOver::TooOften { claim, page }) => {
-                warn!(turn_id = %turn, "a turn was taken over too often and is given up");
+                warn!(event = "takeover_given_up", turn_id = %turn, "a turn was taken over too often and is given up");
                 self.give_up(claim, page, place, ErrorCode::Internal, "The turn was interrupted too often.")
                     .await;
             }
             Ok(TakenOver::Lost | TakenOver::Ended(_)) => {}
-            Err(error) => warn!(turn_id = %turn, error = %error, "a turn could not be taken over"),
+            Err(error) => {
+                warn!(event = "takeover_failed", turn_id = %turn, error = %Chain(&error), "a turn could not be taken over")
+            }
         }
     }
 
@@ -169,7 +171,7 @@ impl Chat {
         let kept: Kept = match serde_json::from_str(page.record.request.get()) {
             Ok(kept) => kept,
             Err(error) => {
-                warn!(turn_id = %claim.turn, error = %error, "a turn's request cannot be understood here");
+                warn!(event = "takeover_given_up", turn_id = %claim.turn, error = %Chain(&error), "a turn's request cannot be understood here");
                 let detail = "The log of the server knows more.";
                 return self.give_up(claim, page, place, ErrorCode::Internal, detail).await;
             }
@@ -181,6 +183,7 @@ impl Chat {
             turn: record.turn,
             conversation: record.conversation,
             principal: record.principal,
+            personas: kept.allowed_personas,
             request: Arc::new(kept.request),
             request_id: kept.request_id,
             transport: Transport::Json,
@@ -192,6 +195,8 @@ impl Chat {
             draining: OnceLock::new(),
             clock: ModelClock::default(),
             spoke: OnceLock::new(),
+            broke: OnceLock::new(),
+            follows: kept.trace.and_then(|trace| trace.parse().ok()),
         });
         self.runner.spawn(TurnState::from_checkpoint(task, checkpoint));
     }

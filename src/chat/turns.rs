@@ -10,16 +10,17 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::cast::Cast;
 use super::conversations::above;
 use super::meter::ModelClock;
 use super::state::{Task, TurnState};
 use super::{Caller, Cancelled, Chat, ChatError, ChatRequest, OnBusy, Reader, Started};
-use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Idempotency as Used, ModelCause, TurnRefusal};
+use crate::telemetry::{Chain, traces};
 use crate::turnlog::{Accepted, Claim, Idempotency, Live, NewTurn, Place, fold};
 use crate::words::{
-    CancelReason, ConversationId, ConversationRef, Event, EventBody, EventId, RequestId, Timestamp, Turn,
-    TurnId, TurnStatus,
+    AllowedPersonas, CancelReason, ConversationId, ConversationKey, ConversationRef, Event, EventBody,
+    EventId, RequestId, Timestamp, Turn, TurnId, TurnStatus,
 };
 
 /// How long a cancel waits for the turn to end before it says that it is under way.
@@ -37,6 +38,12 @@ pub(super) struct Kept {
     #[serde(flatten)]
     pub(super) request: ChatRequest,
     pub(super) request_id: RequestId,
+    /// The place of the request in its trace, as a `traceparent`; never what else callers say about their traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<String>,
+    /// Whom the caller might ask when the turn was accepted.
+    #[serde(default, skip_serializing_if = "AllowedPersonas::is_all")]
+    pub(super) allowed_personas: AllowedPersonas,
 }
 
 /// A turn that was admitted and is owned here.
@@ -79,7 +86,8 @@ impl Chat {
             Ok(place) => place,
             Err(refusal) => return self.begun_before(caller, &request).await?.ok_or(refusal),
         };
-        let conversation = request.conversation_id.clone().unwrap_or_else(ConversationId::random);
+        let id = request.conversation_id.clone().unwrap_or_else(ConversationId::random);
+        let conversation = caller.conversation(&id);
         for _ in 0..INTERRUPTS {
             let new = self.new_turn(caller, &request, &conversation).await?;
             let (back, refusal) = match self.admit(new, place).await {
@@ -148,11 +156,12 @@ impl Chat {
     }
 
     fn check_personas(&self, caller: &Caller, request: &ChatRequest) -> Result<(), ChatError> {
+        let cast = Cast::new(&self.personas, &caller.personas);
         let listed = request.personas.iter().enumerate();
-        let unknown: Vec<_> =
-            listed.filter(|(_, id)| self.personas.find(id).is_none()).map(|(at, _)| at).collect();
+        let unknown: Vec<_> = listed.filter(|(_, id)| cast.find(id).is_none()).map(|(at, _)| at).collect();
         let most = self.router.most(&caller.principal);
         match () {
+            () if cast.all().next().is_none() => Err(ChatError::NoPersonaAllowed),
             () if !unknown.is_empty() => Err(ChatError::UnknownPersonas(unknown)),
             () if request.personas.len() > most => Err(ChatError::TooManyPersonas(most)),
             () => Ok(()),
@@ -163,14 +172,14 @@ impl Chat {
         &self,
         caller: &Caller,
         request: &ChatRequest,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
     ) -> Result<NewTurn, ChatError> {
         let (history, degraded) = match &request.conversation_id {
             None => (None, false),
-            Some(id) => match self.memory.history(id).await {
+            Some(_) => match self.memory.history(conversation).await {
                 Ok(history) => (history, false),
                 Err(error) => {
-                    warn!(request_id = %caller.request_id, error = %error, "a turn starts without what was said before");
+                    warn!(event = "history_unavailable", request_id = %caller.request_id, error = %Chain(&error), "a turn starts without what was said before");
                     (None, true)
                 }
             },
@@ -180,13 +189,18 @@ impl Chat {
         let turn = TurnId::new(above(newest, now), conversation);
         let body = EventBody::TurnStarted {
             conversation: ConversationRef {
-                id: conversation.clone(),
+                id: conversation.id().clone(),
                 created: history.is_none() && !degraded,
             },
             message_id: turn.user_message(),
             degraded,
         };
-        let kept = Kept { request: request.clone(), request_id: caller.request_id.clone() };
+        let kept = Kept {
+            request: request.clone(),
+            request_id: caller.request_id.clone(),
+            trace: traces::current().map(|place| place.to_string()),
+            allowed_personas: caller.personas.clone(),
+        };
         let raw: Box<RawValue> = to_raw_value(&kept).map_err(|error| ChatError::Internal(error.into()))?;
         let deadline = Timestamp::now().as_millis() + self.settings.deadline.as_millis() as u64;
         Ok(NewTurn {
@@ -213,6 +227,7 @@ impl Chat {
             turn,
             conversation: new.conversation,
             principal: new.principal,
+            personas: caller.personas.clone(),
             request: Arc::new(request),
             request_id: caller.request_id.clone(),
             transport: caller.transport,
@@ -224,16 +239,23 @@ impl Chat {
             draining: OnceLock::new(),
             clock: ModelClock::default(),
             spoke: OnceLock::new(),
+            broke: OnceLock::new(),
+            follows: None,
         });
         if let Err(error) = self.memory.add(&task.conversation, &[task.user_message()]).await {
-            warn!(turn_id = %turn, error = %error, "the user's message is kept with its turn only for now");
+            warn!(event = "memory_write_failed", turn_id = %turn, error = %Chain(&error), "the user's message is kept with its turn only for now");
         }
         self.runner.spawn(TurnState::new(task));
         Started { turn, replayed: false }
     }
 
     /// The turn as it stands.
-    pub async fn turn(&self, _: &Caller, turn: TurnId) -> Result<Turn, ChatError> {
+    pub async fn turn(&self, caller: &Caller, turn: TurnId) -> Result<Turn, ChatError> {
+        self.check_is_of(caller, turn).await?;
+        self.standing(turn).await
+    }
+
+    async fn standing(&self, turn: TurnId) -> Result<Turn, ChatError> {
         let page = self.live.page(turn).await.map_err(ChatError::reading(turn))?;
         Ok(fold(&page.record, &page.events))
     }
@@ -241,10 +263,11 @@ impl Chat {
     /// Reads the turn's events after `after`; `None` when that was the terminal one and nothing will follow.
     pub async fn follow(
         &self,
-        _: &Caller,
+        caller: &Caller,
         turn: TurnId,
         after: Option<EventId>,
     ) -> Result<Option<Reader>, ChatError> {
+        self.check_is_of(caller, turn).await?;
         let opened = self.live.open(turn, after).await.map_err(ChatError::reading(turn))?;
         Ok(opened.map(Reader))
     }
@@ -254,13 +277,25 @@ impl Chat {
         if let Some(mut reader) = self.follow(caller, turn, None).await? {
             while reader.next().await?.is_some() {}
         }
-        self.turn(caller, turn).await
+        self.standing(turn).await
     }
 
     /// Asks for the turn's end, and waits for it for at most 2 s. Idempotent.
     pub async fn cancel(&self, caller: &Caller, turn: TurnId) -> Result<Cancelled, ChatError> {
+        self.check_is_of(caller, turn).await?;
         let ended = self.end_and_wait(turn, CancelReason::Requested, CANCEL_WAIT).await?;
-        Ok(Cancelled { turn: self.turn(caller, turn).await?, ended })
+        Ok(Cancelled { turn: self.standing(turn).await?, ended })
+    }
+
+    /// To everybody but its own principal a turn does not exist. One that runs here is not told apart from one that never was:
+    /// the log is asked all the same.
+    async fn check_is_of(&self, caller: &Caller, turn: TurnId) -> Result<(), ChatError> {
+        let realm = caller.realm();
+        let is_own = |live: &Arc<Live>| live.realm() == realm;
+        if self.live.get(turn).as_ref().is_some_and(is_own) || self.log.realm_of(turn).await? == Some(realm) {
+            return Ok(());
+        }
+        Err(ChatError::TurnNotFound)
     }
 
     /// Asks for the turn's end and waits for it; says whether it has ended.
@@ -308,7 +343,9 @@ fn idempotency(caller: &Caller, request: &ChatRequest) -> Option<Idempotency> {
 
 fn refusal(error: &ChatError) -> Option<TurnRefusal> {
     match error {
-        ChatError::UnknownPersonas(_) | ChatError::TooManyPersonas(_) => Some(TurnRefusal::UnknownPersona),
+        ChatError::UnknownPersonas(_) | ChatError::NoPersonaAllowed | ChatError::TooManyPersonas(_) => {
+            Some(TurnRefusal::UnknownPersona)
+        }
         ChatError::TurnInProgress(_) => Some(TurnRefusal::Busy),
         ChatError::IdempotencyKeyReused => Some(TurnRefusal::IdempotencyKeyReused),
         ChatError::Draining => Some(TurnRefusal::Draining),

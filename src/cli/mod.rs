@@ -4,6 +4,7 @@ mod ask;
 mod healthcheck;
 mod keys;
 mod print;
+mod secured;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use keys::NewKey;
 use crate::app;
 use crate::config::{Effective, Flag, Sources, reference_markdown};
 use crate::exit::Failure;
+use crate::telemetry::metrics::catalogue;
 
 /// A chat service in which several LLM personas answer one user in parallel.
 #[derive(Parser)]
@@ -65,6 +67,8 @@ enum Command {
     },
     /// Prints a turn's flow as a Mermaid diagram.
     Graph,
+    /// Prints every metric there is, as Markdown.
+    Metrics,
     /// Asks the running service whether it is alive: exit code 0 if it is, 1 if not.
     Healthcheck {
         /// What to ask; /livez of the management port, if absent.
@@ -101,8 +105,8 @@ pub enum Task {
     Serve(Box<Effective>),
     /// Run the simulator.
     SimulateLlm(Box<Effective>),
-    /// Ask the service at this URL whether it is alive.
-    Healthcheck(String),
+    /// Ask the service whether it is alive.
+    Healthcheck(Probe),
     /// Ask a running service one question.
     Ask(Question),
     /// Nothing: it was done at once.
@@ -137,11 +141,12 @@ impl Cli {
                 print::json(&app::openapi(matches!(version, OpenApiVersion::ThreeZero)))
             }
             Command::Graph => print::text(&app::graph()?),
+            Command::Metrics => print::text(&catalogue::markdown()),
             Command::Keys(Keys::New(key)) => key.print(),
             Command::Ask(question) => Ok(Task::Ask(question)),
-            Command::Healthcheck { url: Some(url) } => Ok(Task::Healthcheck(url)),
+            Command::Healthcheck { url: Some(url) } => Ok(Task::Healthcheck(Probe::of(url))),
             Command::Healthcheck { url: None } => {
-                healthcheck::own_url(&sources.load()?.config.server).map(Task::Healthcheck)
+                Probe::own(&sources.load()?.config.server).map(Task::Healthcheck)
             }
         }
     }
@@ -164,7 +169,7 @@ impl Cli {
 }
 
 pub use ask::{Question, ask};
-pub use healthcheck::healthcheck;
+pub use healthcheck::Probe;
 
 fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
     let (key, value) = text.split_once('=').ok_or("must be written KEY=VALUE")?;

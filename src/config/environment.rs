@@ -5,6 +5,7 @@ use std::path::Path;
 
 use toml::Value;
 
+use super::aliases;
 use super::leaf::{Key, Leaf, Origin};
 use super::problem::Problem;
 use super::schema::{Schema, Slot, unknown};
@@ -12,22 +13,6 @@ use super::secret;
 
 /// What our own variables begin with. One underscore is not enough: Kubernetes sets `POLYLOGUE_PORT` by itself.
 const PREFIX: &str = "POLYLOGUE__";
-
-/// Names from elsewhere, and the keys they stand for. A plain number is seconds where the key is a duration.
-pub(super) const ALIASES: [(&str, &str); 12] = [
-    ("REDIS_URL", "redis.url"),
-    ("REDIS_USE_FOR_MEMORY", "memory.use_redis"),
-    ("MAX_CONNECTIONS_PER_CLIENT", "websocket.max_per_client"),
-    ("MAX_TOTAL_CONNECTIONS", "websocket.max_total"),
-    ("CONNECTION_TTL_SECONDS", "websocket.idle_ttl"),
-    ("HEARTBEAT_INTERVAL_SECONDS", "websocket.heartbeat_interval"),
-    ("HEARTBEAT_TIMEOUT_SECONDS", "websocket.heartbeat_timeout"),
-    ("OPENAI_API_KEY", "llm.api_key"),
-    ("OPENAI_API_KEY_FILE", "llm.api_key_file"),
-    ("OPENAI_BASE_URL", "llm.base_url"),
-    ("REDIS_URL_FILE", "redis.url_file"),
-    ("RUST_LOG", "telemetry.log_filter"),
-];
 
 /// The settings that `variables` hold: aliases first, then our own names, which win.
 pub(super) fn leaves(
@@ -39,17 +24,21 @@ pub(super) fn leaves(
     for (name, value) in variables {
         let Some(name) = name.to_str() else { continue };
         let origin = Origin::Environment(name.to_owned());
-        let known = ALIASES.iter().find(|(alias, _)| *alias == name);
+        let known = aliases::find(name);
         let key = match (known, own_key(name)) {
-            (Some((_, key)), _) if !value.is_empty() => Key::dotted(key),
+            (Some(_), _) if value.is_empty() || aliases::is_overruled(name, variables) => continue,
+            (Some(alias), _) => Key::dotted(alias.key),
             (None, Some(key)) => key,
-            (Some(_), _) | (None, None) => continue,
+            (None, None) => continue,
         };
         let Some(text) = value.to_str() else {
             problems.push(Problem::at(&origin, format!("{key}: must be UTF-8")));
             continue;
         };
-        let text = if known.is_some() { with_unit(schema, &key, text) } else { text.to_owned() };
+        let text = match known {
+            Some(alias) => alias.read(text, is_duration(schema, &key)),
+            None => text.to_owned(),
+        };
         match leaf(key, &text, origin, schema) {
             Ok(leaf) if known.is_some() => aliases.push(leaf),
             Ok(leaf) => own.push(leaf),
@@ -102,7 +91,7 @@ fn typed(default: &Value, text: &str) -> Result<Value, &'static str> {
     }
 }
 
-fn truth(text: &str) -> Option<bool> {
+pub(super) fn truth(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Some(true),
         "false" | "0" | "no" | "off" => Some(false),
@@ -115,17 +104,11 @@ fn list(text: &str) -> Vec<Value> {
     items.map(|item| Value::String(item.to_owned())).collect()
 }
 
-/// A plain number for a duration counts seconds, as the aliases' names say.
-fn with_unit(schema: &Schema, key: &Key, text: &str) -> String {
-    let duration = match schema.slot(key) {
+/// Whether the key is a length of time.
+fn is_duration(schema: &Schema, key: &Key) -> bool {
+    match schema.slot(key) {
         Some(Slot::Value(Value::String(default))) => humantime::parse_duration(default).is_ok(),
         Some(Slot::Value(_) | Slot::Section | Slot::Secret | Slot::SecretFile(_) | Slot::Upstreams)
         | None => false,
-    };
-    match text.trim().parse::<f64>() {
-        Ok(seconds) if duration && seconds.is_finite() && seconds >= 0.0 => {
-            format!("{}ms", (seconds * 1000.0).round() as u64)
-        }
-        _ => text.to_owned(),
     }
 }

@@ -1,11 +1,13 @@
 //! What the operator may say: the embedded default file, a file, the environment, flags; later wins.
 
+mod aliases;
 mod auth;
 mod checks;
 mod environment;
 mod file;
 mod leaf;
 mod load;
+mod origin;
 mod place;
 mod problem;
 mod reference;
@@ -16,14 +18,17 @@ mod settings;
 mod show;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod values;
 
 pub use auth::{Auth, Jwt};
 pub use load::{Effective, Flag, Sources};
+pub use origin::{AllowedOrigin, without_own_port};
 pub use place::PlaceOfRedis;
 pub use problem::ConfigError;
 pub use reference::reference_markdown;
 pub use settings::*;
+pub use tracing::{Compression, Exporter, Propagator, Protocol, Sampler, Tracing};
 pub use values::{Bytes, KeyPrefix, PublicUrl, Span};
 
 /// The commented reference, compiled in.

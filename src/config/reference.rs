@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use toml::{Table, Value};
 
 use super::DEFAULT_TOML;
-use super::environment::{ALIASES, variable};
+use super::aliases::{ALIASES, Alias, Reading};
+use super::environment::variable;
 use super::leaf::Key;
 
 const INTRODUCTION: &str = "\
@@ -22,7 +23,7 @@ environment a list is comma-separated. Unknown keys are errors.
 const SECRETS: &str = "
 ## Secrets
 
-`redis.url`, `llm.api_key` and an upstream's `api_key` are never printed. Each may instead be given as the path of a file
+`redis.url`, `llm.api_key`, `tracing.headers` and an upstream's `api_key` are never printed. Each may instead be given as the path of a file
 that holds it: `redis.url_file`, `llm.api_key_file` (`POLYLOGUE__REDIS__URL_FILE`, `POLYLOGUE__LLM__API_KEY_FILE`), and
 `api_key_file` in `[[llm.upstreams]]`. A source that gives both is refused.
 ";
@@ -31,7 +32,8 @@ const OTHER_NAMES: &str = "
 ## Other names in the environment
 
 Weaker than the names above. A plain number is a number of seconds where the key is a duration; an empty one is not
-given. `OTEL_*` is left alone.
+given. Of the `OTEL_*` variables those that are not listed are left alone; a plain number of theirs is a number of
+milliseconds, as OpenTelemetry has it, and one for traces alone wins over the one for all signals.
 
 | variable | key |
 |---|---|
@@ -51,8 +53,9 @@ pub fn reference_markdown() -> String {
     }
     out.push_str(SECRETS);
     out.push_str(OTHER_NAMES);
-    for (alias, key) in ALIASES {
-        let _ = writeln!(out, "| `{alias}` | `{key}` |");
+    for Alias { name, key, reading } in ALIASES {
+        let turned = if *reading == Reading::Opposite { ", the other way round" } else { "" };
+        let _ = writeln!(out, "| `{name}` | `{key}`{turned} |");
     }
     out
 }

@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::leaf::{Key, Origin};
 use super::problem::Problem;
-use super::{Config, Jwt, Retry};
+use super::{AllowedOrigin, ClientAuth, Config, Jwt, Retry, Tls, Tracing};
 
 /// A replica is dead only after it missed this many signs of life in a row (`state.md` §3).
 const BEATS_PER_LEASE: u32 = 5;
@@ -21,12 +21,16 @@ pub(super) fn check(
 ) {
     let mut relations = Relations { origins, bad, problems };
     relations.addresses(config);
+    relations.tls("server.tls", &config.server.tls);
+    relations.tls("server.management_tls", &config.server.management_tls);
+    relations.origins(config);
     relations.times(config);
     relations.counts(config);
     relations.limits(config);
     relations.upstreams(config);
     relations.texts(config);
     relations.tokens(&config.auth.jwt);
+    relations.tracing(&config.tracing);
 }
 
 /// A policy that is not in the default file must say how many and within how long.
@@ -114,6 +118,28 @@ impl Relations<'_> {
             "another address than",
             ("server.listen", &public),
         );
+    }
+
+    fn tls(&mut self, section: &str, tls: &Tls) {
+        let needs = [
+            ("cert_file", tls.cert_file.is_some(), "key_file", tls.key_file.is_some()),
+            ("key_file", tls.key_file.is_some(), "cert_file", tls.cert_file.is_some()),
+            ("client_ca_file", tls.client_ca_file.is_some(), "cert_file", tls.cert_file.is_some()),
+        ];
+        for (this, is_given, other, is_other_given) in needs {
+            let must = format!("needs {section}.{other}");
+            self.single(!is_given || is_other_given, &Key::dotted(section).child(this), &must);
+        }
+        let agree = (tls.client_auth == ClientAuth::None) == tls.client_ca_file.is_none();
+        let must = format!("must be \"none\" without {section}.client_ca_file, and something else with it");
+        self.single(agree, &Key::dotted(section).child("client_auth"), &must);
+    }
+
+    fn origins(&mut self, config: &Config) {
+        let open_to_all = config.cors.allowed_origins.contains(&AllowedOrigin::Any);
+        let key = Key::dotted("cors.allow_credentials");
+        let holds = !(open_to_all && config.cors.allow_credentials);
+        self.single(holds, &key, "must be false where cors.allowed_origins has \"*\"");
     }
 
     fn times(&mut self, config: &Config) {
@@ -231,7 +257,7 @@ impl Relations<'_> {
         }
         let must = "must name at least one audience: a token meant for another service is not for this one";
         self.single(!jwt.audience.is_empty(), &key("audience"), must);
-        let must = "or auth.jwt.key_file must say where the keys are, and not both";
+        let must = "must say where the keys are, or auth.jwt.key_file must, and not both";
         self.single(jwt.jwks_url.is_some() != jwt.key_file.is_some(), &key("jwks_url"), must);
         self.single(!jwt.algorithms.is_empty(), &key("algorithms"), "must name at least one");
         let shared = jsonwebtoken::AlgorithmFamily::Hmac.algorithms();
@@ -245,6 +271,29 @@ impl Relations<'_> {
             let must = "must be an https address (http only to a loopback address) without user, password or fragment";
             self.single(is_safe_url(url), &key("jwks_url"), must);
         }
+    }
+}
+
+impl Relations<'_> {
+    fn tracing(&mut self, tracing: &Tracing) {
+        let key = |name: &str| Key::dotted("tracing").child(name);
+        for (name, url) in [("endpoint", &tracing.endpoint), ("traces_endpoint", &tracing.traces_endpoint)] {
+            let right = url.as_deref().is_none_or(is_base_url);
+            self.single(right, &key(name), MUST_BE_BASE_URL);
+        }
+        for (name, pairs) in
+            [("headers", tracing.header_pairs()), ("resource_attributes", tracing.resource_pairs())]
+        {
+            self.single(pairs.is_ok(), &key(name), pairs.err().unwrap_or_default());
+        }
+        let share = (0.0..=1.0).contains(&tracing.sampler_ratio);
+        self.single(share, &key("sampler_ratio"), "must be from 0 to 1");
+        self.pair(
+            tracing.batch_size <= tracing.queue_size,
+            ("tracing.batch_size", &tracing.batch_size),
+            "at most",
+            ("tracing.queue_size", &tracing.queue_size),
+        );
     }
 }
 

@@ -6,8 +6,14 @@ use super::DEFAULT_TOML;
 use super::leaf::Key;
 
 /// Keys whose value is never shown. `llm.upstreams[].api_key` is the other one.
-const SECRETS: [&str; 5] =
-    ["server.management_token", "redis.url", "redis.password", "redis.sentinel_password", "llm.api_key"];
+const SECRETS: [&str; 6] = [
+    "server.management_token",
+    "redis.url",
+    "redis.password",
+    "redis.sentinel_password",
+    "llm.api_key",
+    "tracing.headers",
+];
 
 /// Below this likeness (0 to 1) a suggestion would confuse more than it helps.
 const LIKE_ENOUGH: f64 = 0.6;

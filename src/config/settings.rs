@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
+use super::origin::AllowedOrigin;
+use super::tracing::Tracing;
 use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_empty};
 
 /// Everything the operator may say, checked.
@@ -18,6 +20,7 @@ use super::values::{Bytes, KeyPrefix, PublicUrl, Span, empty_if_none, none_if_em
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub server: Server,
+    pub cors: Cors,
     pub auth: Auth,
     pub redis: Redis,
     pub memory: Memory,
@@ -30,6 +33,7 @@ pub struct Config {
     pub personas: Personas,
     pub flags: Flags,
     pub telemetry: Telemetry,
+    pub tracing: Tracing,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,11 +52,70 @@ pub struct Server {
     pub body_timeout: Span,
     pub max_body: Bytes,
     pub max_connections: NonZeroUsize,
+    pub max_connections_per_address: usize,
     pub sse_keep_alive: Span,
     pub slow_reader_timeout: Span,
     pub drain_delay: Span,
     pub grace: Span,
     pub close_spread: Span,
+    pub hsts_max_age: Span,
+    pub tls: Tls,
+    pub management_tls: Tls,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    None,
+    Optional,
+    Required,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsVersion {
+    #[serde(rename = "1.2")]
+    V1_2,
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+/// How a port speaks TLS, if it does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub cert_file: Option<PathBuf>,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub key_file: Option<PathBuf>,
+    #[serde(deserialize_with = "none_if_empty", serialize_with = "empty_if_none")]
+    pub client_ca_file: Option<PathBuf>,
+    pub client_auth: ClientAuth,
+    pub min_version: TlsVersion,
+}
+
+/// Where a certificate and its private key are.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsPair<'a> {
+    pub certificate: &'a Path,
+    pub key: &'a Path,
+}
+
+impl Tls {
+    /// Where the certificate is; `None` where TLS is not spoken.
+    pub fn pair(&self) -> Option<TlsPair<'_>> {
+        let (certificate, key) = (self.cert_file.as_deref()?, self.key_file.as_deref()?);
+        Some(TlsPair { certificate, key })
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    pub allowed_origins: Vec<AllowedOrigin>,
+    pub allow_credentials: bool,
+    pub max_age: Span,
 }
 
 /// How `redis.hosts` are to be understood; a URL says it by its scheme.
@@ -94,6 +157,7 @@ pub struct Redis {
     pub connect_timeout: Span,
     pub timeout: Span,
     pub limit_timeout: Span,
+    pub slow_command: Span,
     pub retry: Retry,
     pub breaker: Breaker,
 }
@@ -294,6 +358,9 @@ pub struct Telemetry {
 }
 
 /// A secret is shown as set or not set, never itself.
-fn hidden<S: serde::Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn hidden<S: serde::Serializer>(
+    secret: &Option<SecretString>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(if secret.is_some() { super::secret::HIDDEN } else { "" })
 }

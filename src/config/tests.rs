@@ -239,11 +239,56 @@ fn what_kubernetes_and_others_put_into_the_environment_is_left_alone() {
     let sources = environment(&[
         ("POLYLOGUE_PORT", "tcp://10.0.0.1:8080"),
         ("POLYLOGUE_SERVICE_HOST", "10.0.0.1"),
-        ("OTEL_SERVICE_NAME", "polylogue"),
+        ("OTEL_METRICS_EXPORTER", "otlp"),
         ("REDIS_URL", ""),
         ("PATH", "/bin"),
     ]);
     assert!(sources.load().unwrap().config.redis.url.is_none());
+}
+
+#[test]
+fn the_standard_variables_of_opentelemetry_say_where_spans_go() {
+    let sources = environment(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1500"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%2Cb,x=y"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("OTEL_PROPAGATORS", "tracecontext"),
+        ("OTEL_SDK_DISABLED", "false"),
+    ]);
+    let effective = sources.load().unwrap();
+    let tracing = &effective.config.tracing;
+    assert_eq!(tracing.target().as_deref(), Some("http://collector:4318/v1/traces"));
+    assert_eq!((tracing.timeout.as_millis(), tracing.batch_delay.as_millis()), (1500, 100));
+    assert_eq!((tracing.sampler, tracing.sampler_ratio), (Sampler::ParentOrRatio, 0.25));
+    assert_eq!(tracing.propagators, [Propagator::TraceContext]);
+    let pairs = tracing.header_pairs().unwrap();
+    assert_eq!(pairs, [("api-key".into(), "a,b".into()), ("x".into(), "y".into())]);
+    assert!(tracing.enabled && !effective.to_toml().contains("a%2Cb"));
+
+    for off in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
+        let effective = environment(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), off]).load().unwrap();
+        assert_eq!(effective.config.tracing.target(), None);
+    }
+}
+
+#[test]
+fn what_cannot_be_traced_with_is_told_by_the_variable_that_says_it() {
+    let said = problems(&environment(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_TRACES_SAMPLER_ARG", "2"),
+    ]));
+    for variable in ["ENDPOINT", "PROTOCOL", "HEADERS", "SAMPLER:", "SAMPLER_ARG"] {
+        assert!(said.iter().any(|line| line.contains(variable)), "{variable}: {said:?}");
+    }
+    assert!(!said.concat().contains("secret"), "{said:?}");
 }
 
 #[test]
@@ -262,4 +307,43 @@ fn lists_in_the_environment_are_comma_separated() {
 fn the_committed_reference_is_up_to_date() {
     let committed = include_str!("../../docs/configuration.md");
     assert!(committed == reference_markdown(), "run: polylogue config --reference > docs/configuration.md");
+}
+
+#[test]
+fn tokens_that_could_not_be_trusted_are_refused_at_the_start() {
+    let with = |lines: &str| {
+        let (_file, sources) = file(&format!("[auth.jwt]\nissuer = 'https://i'\naudience = ['us']\n{lines}"));
+        sources.load().err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert_eq!(with("jwks_url = 'https://i/keys'"), "");
+    assert_eq!(with("jwks_url = 'http://127.0.0.1:1/keys'"), "");
+    assert_eq!(with("key_file = '/secret'\nalgorithms = ['HS256']"), "");
+    for (lines, reason) in [
+        ("", "auth.jwt.jwks_url: must say where the keys are"),
+        ("jwks_url = 'https://i/keys'\nkey_file = '/x'", "and not both"),
+        ("jwks_url = 'http://issuer.example/keys'", "must be an https address"),
+        ("jwks_url = 'https://user:password@i/keys'", "must be an https address"),
+        ("jwks_url = 'https://i/keys'\nalgorithms = ['none']", "unknown variant `none`"),
+        ("jwks_url = 'https://i/keys'\nalgorithms = []", "must name at least one"),
+        ("jwks_url = 'https://i/keys'\nalgorithms = ['HS256']", "needs auth.jwt.key_file"),
+        ("key_file = '/x'\nalgorithms = ['HS256', 'RS256']", "must have no others"),
+    ] {
+        let said = with(lines);
+        assert!(said.contains(reason), "{lines}: {said}");
+    }
+    let (_file, sources) = file("[auth.jwt]\nissuer = 'https://i'\njwks_url = 'https://i/keys'");
+    assert!(problems(&sources).join("\n").contains("must name at least one audience"));
+    let (_file, sources) = file("[auth.jwt]\njwks_url = 'https://i/keys'");
+    assert!(problems(&sources).join("\n").contains("auth.jwt.issuer: is missing"));
+}
+
+#[test]
+fn an_open_door_to_the_network_is_warned_of() {
+    let warned = |lines: &str| {
+        let (_file, sources) = file(lines);
+        sources.load().unwrap().warnings.iter().any(|warning| warning.starts_with("authentication is off"))
+    };
+    assert!(!warned(""));
+    assert!(warned("[server]\nlisten = '0.0.0.0:8080'"));
+    assert!(!warned("[server]\nlisten = '0.0.0.0:8080'\n[auth]\nkeys_file = '/keys'"));
 }

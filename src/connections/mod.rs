@@ -7,6 +7,7 @@ mod heartbeat;
 mod open;
 mod orders;
 mod place;
+mod roster;
 mod tickets;
 mod upkeep;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use open::{Connection, Due};
 pub use place::Place;
+pub use roster::{Here, Seen};
 pub use tickets::{Redeemed, TICKET_TTL, Ticket, Unredeemed};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -25,7 +27,7 @@ use crate::config::{Config, WebSocket, WhenFull};
 use crate::limits::{Admission, Leases};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{Label as _, LeaseKind, Metrics, SocketEnd, SocketRefusal};
-use crate::words::{ConnectionId, Principal, Timestamp, new_ulid};
+use crate::words::{ClientAddress, ConnectionId, Principal, PrincipalHash, Timestamp, new_ulid};
 use orders::Line;
 use tickets::Tickets;
 
@@ -61,8 +63,22 @@ struct Register {
 /// One place, as the manager sees it.
 struct Entry {
     principal: Principal,
+    hash: PrincipalHash,
+    /// The client's address, cut as logs show it, where it is known.
+    client: Option<String>,
     line: Arc<Line>,
     lease: Lease,
+}
+
+impl Entry {
+    fn new(principal: &Principal, line: &Arc<Line>) -> Self {
+        let client = match principal {
+            Principal::Address(address) => Some(address.cut()),
+            Principal::Key(_) | Principal::Subject(_) => None,
+        };
+        let hash = PrincipalHash::of(principal);
+        Self { principal: principal.clone(), hash, client, line: Arc::clone(line), lease: Lease::Asked }
+    }
 }
 
 /// How far a place's lease is.
@@ -186,7 +202,7 @@ impl Connections {
         if register.entries.len() >= self.settings.websocket.max_total.get() {
             return Err(Refused::Total);
         }
-        let entry = Entry { principal: principal.clone(), line: line.clone(), lease: Lease::Asked };
+        let entry = Entry::new(principal, &line);
         register.entries.insert(id, entry);
         drop(register);
         self.metrics.leases.held.add(&(LeaseKind::Socket,), 1);
@@ -204,6 +220,12 @@ impl Connections {
     fn set_lease(&self, id: ConnectionId, lease: Lease) {
         if let Some(entry) = self.register().entries.get_mut(&id) {
             entry.lease = lease;
+        }
+    }
+
+    fn set_client(&self, id: ConnectionId, address: ClientAddress) {
+        if let Some(entry) = self.register().entries.get_mut(&id) {
+            entry.client = Some(address.cut());
         }
     }
 

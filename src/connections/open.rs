@@ -147,6 +147,7 @@ impl Connection {
         match order {
             Order::GoOn | Order::Drain => self.drain(),
             Order::Stop => Due::Close(SocketEnd::ServiceRestart),
+            Order::Dismissed => Due::Close(SocketEnd::AuthExpired),
             Order::Replaced => Due::Close(SocketEnd::Replaced),
             Order::Removed => Due::Close(SocketEnd::Internal),
         }

@@ -17,6 +17,8 @@ pub(super) enum Order {
     Drain,
     /// The replica has no more time: close now.
     Stop,
+    /// The caller may not have it any more, or an operator wants it gone.
+    Dismissed,
     /// A newer socket of the same caller took the place.
     Replaced,
     /// The manager took it for dead.
@@ -29,7 +31,8 @@ impl Order {
             0 => Self::GoOn,
             1 => Self::Drain,
             2 => Self::Stop,
-            3 => Self::Replaced,
+            3 => Self::Dismissed,
+            4 => Self::Replaced,
             _ => Self::Removed,
         }
     }

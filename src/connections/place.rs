@@ -6,7 +6,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::orders::Line;
 use super::{Connection, Connections};
-use crate::words::{ConnectionId, Principal};
+use crate::words::{ClientAddress, ConnectionId, Principal};
 
 /// A caller's right to one socket: held from the decision on, given back when dropped, wherever that happens.
 pub struct Place {
@@ -36,6 +36,11 @@ impl Place {
     /// Whose place it is.
     pub fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// Notes from where the client comes, for an operator who asks.
+    pub fn comes_from(&self, address: ClientAddress) {
+        self.connections.set_client(self.id, address);
     }
 
     /// The upgrade is done: the place is now an open socket's.

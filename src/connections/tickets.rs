@@ -156,3 +156,17 @@ async fn expire(connections: Arc<Connections>, name: NoteName) {
         connections.metrics.leases.expired.inc(&(LeaseKind::Ticket,));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_ticket_notes() {
+        crate::fuzz::run("ticket_notes", |bytes| {
+            let Ok(note) = serde_json::from_slice::<Note>(bytes) else { return };
+            let written = serde_json::to_string(&note).unwrap();
+            assert_eq!(serde_json::from_str::<Note>(&written).unwrap().grant, note.grant);
+        });
+    }
+}

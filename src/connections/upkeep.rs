@@ -14,6 +14,9 @@ use crate::words::{ConnectionId, Principal};
 /// Leases renewed by one call, so that a store answers other callers in between.
 const BATCH: usize = 256;
 
+/// How often this replica asks whose sockets are to end.
+const HEAR_EVERY: Duration = Duration::from_secs(1);
+
 /// Renews and cleans up until the replica stops and the last socket has closed.
 pub(super) async fn run(connections: Arc<Connections>) {
     info!(event = "websocket_manager_started", "taking sockets");
@@ -21,6 +24,7 @@ pub(super) async fn run(connections: Arc<Connections>) {
     // Twice per heartbeat: one renewal may fail and nobody loses a place.
     let mut renewal = every(*websocket.heartbeat_interval / 2);
     let mut cleanup = every(*websocket.cleanup_interval);
+    let mut hearing = every(HEAR_EVERY);
     let (closing, hard) = (connections.shutdown.closing(), connections.shutdown.hard());
     let mut told = Order::GoOn;
     loop {
@@ -30,6 +34,7 @@ pub(super) async fn run(connections: Arc<Connections>) {
             () = connections.places.wait(), if told > Order::GoOn => break,
             _ = renewal.tick() => connections.renew().await,
             _ = cleanup.tick() => connections.remove_stale(),
+            _ = hearing.tick() => connections.hear_of_dismissals().await,
         }
     }
     info!(event = "websocket_manager_stopped", "all sockets are closed");

@@ -179,3 +179,8 @@ async fn a_changed_file_takes_effect_and_a_wrong_one_does_not() {
     shutdown.closing().cancel();
     shutdown.ended().await;
 }
+
+#[test]
+fn fuzz_flag_files() {
+    crate::fuzz::run("flag_files", |bytes| drop(Table::parse(&Ok(bytes.into()))));
+}

@@ -1,7 +1,6 @@
 //! Request bodies, checked as a whole: every fault is told at once, with its place, and nothing that was sent is echoed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::str::FromStr;
 
 use poem::error::ReadBodyError;
@@ -85,19 +84,14 @@ struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn new(members: &'a Map<String, Value>, known: &[&str]) -> Self {
-        let mut reading = Self { members, faults: Vec::new() };
-        for name in members.keys().filter(|name| !known.contains(&name.as_str())) {
-            // A pointer has to name the member; beyond this length it would be an echo.
-            match name.chars().count() {
-                0..=MAX_KEY => reading.fault(name, "is not a known member".into()),
-                _ => reading.faults.push(Fault::body("#", "must not have unknown members")),
-            }
-        }
-        reading
+        // Unknown ones are not named: that would be an echo of what was sent.
+        let only_known = members.keys().all(|name| known.contains(&name.as_str()));
+        let unknown = || Fault::body("#", format!("must have no members but {}", known.join(", ")));
+        Self { members, faults: (!only_known).then(unknown).into_iter().collect() }
     }
 
-    fn fault(&mut self, path: &str, detail: String) {
-        self.faults.push(Fault::body(pointer(&[path]), detail));
+    fn fault(&mut self, name: &str, detail: String) {
+        self.faults.push(Fault::body(format!("#/{name}"), detail));
     }
 
     fn take<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
@@ -120,7 +114,7 @@ impl<'a> Reading<'a> {
         let items = self.take("personas", array).unwrap_or_default();
         let mut seen = BTreeSet::new();
         for (place, item) in items.iter().enumerate() {
-            let at = pointer(&["personas", &place.to_string()]);
+            let at = format!("#/personas/{place}");
             match parsed::<PersonaId>(item) {
                 Err(detail) => self.faults.push(Fault::body(at, detail)),
                 Ok(id) if !seen.insert(id.clone()) => {
@@ -142,14 +136,14 @@ impl<'a> Reading<'a> {
             if !(1..=MAX_KEY).contains(&key.chars().count()) {
                 self.fault("metadata", format!("must have keys of 1 to {MAX_KEY} characters"));
             } else if value.as_str().is_none_or(|text| text.chars().count() > MAX_VALUE) {
-                let detail = format!("must be a string of at most {MAX_VALUE} characters");
-                self.faults.push(Fault::body(pointer(&["metadata", key]), detail));
+                self.fault("metadata", format!("must have strings of at most {MAX_VALUE} characters"));
             }
         }
         pairs.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect()
     }
 
     fn done<T>(mut self, value: impl FnOnce() -> Option<T>) -> Result<T, Vec<Fault>> {
+        self.faults.dedup();
         self.faults.truncate(MAX_FAULTS);
         match value() {
             Some(value) if self.faults.is_empty() => Ok(value),
@@ -191,23 +185,6 @@ fn role(value: &Value) -> Result<Role, String> {
         Some("assistant") => Ok(Role::Assistant),
         _ => Err("must be user or assistant".into()),
     }
-}
-
-/// A JSON pointer as a URI fragment (RFC 6901 §6): `~` and `/` escaped, then percent-encoded.
-fn pointer(names: &[&str]) -> String {
-    let mut pointer = String::from("#");
-    for name in names {
-        pointer.push('/');
-        for byte in name.replace('~', "~0").replace('/', "~1").bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                    pointer.push(char::from(byte));
-                }
-                other => drop(write!(pointer, "%{other:02X}")),
-            }
-        }
-    }
-    pointer
 }
 
 /// The problem that tells these faults.
@@ -299,4 +276,38 @@ fn unread(error: ReadBodyError) -> poem::Error {
 /// A request that reached a handler without what the composition root puts into every request.
 pub(super) fn no_services() -> Problem {
     Failure::new(ErrorCode::Internal, "The log of the server knows more.").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(faults: Vec<Fault>) -> String {
+        assert!((1..=MAX_FAULTS).contains(&faults.len()), "{}", faults.len());
+        invalid(faults).to_json(&"id".parse().unwrap(), true).to_string()
+    }
+
+    #[test]
+    fn fuzz_bodies() {
+        let bounds = Bounds { max_personas: 5 };
+        crate::fuzz::run("bodies", |bytes| {
+            let members = match members(bytes) {
+                Ok(members) => members,
+                Err(problem) => {
+                    assert!(!problem.to_json(&"id".parse().unwrap(), true).to_string().contains("hunter2"));
+                    return;
+                }
+            };
+            match ChatRequest::from_members(&members, bounds) {
+                Ok(request) => {
+                    let Value::Object(printed) = serde_json::to_value(&request).unwrap() else { panic!() };
+                    assert_eq!(ChatRequest::from_members(&printed, bounds).unwrap(), request);
+                }
+                Err(faults) => assert!(!told(faults).contains("hunter2")),
+            }
+            if let Err(faults) = AddMessage::from_members(&members, bounds) {
+                assert!(!told(faults).contains("hunter2"));
+            }
+        });
+    }
 }

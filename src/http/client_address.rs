@@ -23,7 +23,7 @@ const MAX_HOPS: usize = 32;
 /// The proxies whose word counts, and what is made of it.
 #[derive(Debug)]
 pub struct TrustedProxies {
-    networks: Vec<IpNet>,
+    networks: Networks,
     ignored: Quiet,
     metrics: Arc<Metrics>,
 }
@@ -31,15 +31,18 @@ pub struct TrustedProxies {
 impl TrustedProxies {
     /// Trusts the networks of `server.trusted_proxies`.
     pub fn new(networks: &[IpNet], metrics: Arc<Metrics>) -> Self {
-        let networks = networks.iter().map(canonical).collect();
-        Self { networks, ignored: Quiet::new("forwarded_header_ignored", 1), metrics }
+        Self {
+            networks: Networks::new(networks),
+            ignored: Quiet::new("forwarded_header_ignored", 1),
+            metrics,
+        }
     }
 
     /// Tells the client's address, and by what. Forwarding headers of an untrusted peer are counted, and warned of once
     /// a minute: either somebody tries something, or the setting is missing.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> (ClientAddress, IdentifiedBy) {
         let peer = peer.to_canonical();
-        if !self.trusts(peer) {
+        if !self.networks.contains(peer) {
             self.warn_of(peer, headers);
             return (peer.into(), IdentifiedBy::Connection);
         }
@@ -69,15 +72,11 @@ impl TrustedProxies {
         for hop in hops.take(MAX_HOPS) {
             let Some(address) = hop else { break };
             last = Some(address);
-            if !self.trusts(address) {
+            if !self.networks.contains(address) {
                 break;
             }
         }
         last
-    }
-
-    fn trusts(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(&address))
     }
 
     fn warn_of(&self, peer: IpAddr, headers: &HeaderMap) {
@@ -93,6 +92,21 @@ impl TrustedProxies {
                 "a forwarding header came from a peer that is not in server.trusted_proxies"
             );
         }
+    }
+}
+
+/// Networks, whichever way their addresses are written.
+#[derive(Clone, Debug)]
+pub(super) struct Networks(Vec<IpNet>);
+
+impl Networks {
+    pub(super) fn new(networks: &[IpNet]) -> Self {
+        Self(networks.iter().map(canonical).collect())
+    }
+
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -269,5 +283,24 @@ mod tests {
             let found = seen(PROXY, &[(other, &forged), (proxy_writes, honest)]);
             prop_assert!([by_header("192.0.2.7"), by_connection(PROXY)].contains(&found), "{:?}", found);
         }
+    }
+
+    /// The first line of the input is `X-Forwarded-For`, the second `Forwarded`; either may be missing.
+    #[test]
+    fn fuzz_forwarding_headers() {
+        let proxies = proxies();
+        crate::fuzz::run("forwarding_headers", |bytes| {
+            let mut headers = HeaderMap::new();
+            for (line, name) in bytes.split(|byte| *byte == b'\n').zip([X_FORWARDED_FOR, FORWARDED]) {
+                if let (false, Ok(value)) = (line.is_empty(), HeaderValue::from_bytes(line)) {
+                    headers.append(name, value);
+                }
+            }
+            let stranger: IpAddr = [198, 51, 100, 1].into();
+            assert_eq!(proxies.client(stranger, &headers), (stranger.into(), IdentifiedBy::Connection));
+            let (address, told) = proxies.client(PROXY.parse().unwrap(), &headers);
+            let is_peer = address == ClientAddress::from(PROXY.parse::<IpAddr>().unwrap());
+            assert!(is_peer || told == IdentifiedBy::Header);
+        });
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use poem::endpoint::make_sync;
 use poem::http::{HeaderMap, StatusCode, header};
@@ -11,9 +13,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::probes::VERSION;
 
-/// The page brings its own scripts and styles and speaks to this server only.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// How poem-openapi's page is given its document, and how ours is: by an address relative to `/docs`, which is right
 /// behind any path prefix.
 const INLINE: &str = "spec: spec,";
@@ -45,8 +44,35 @@ impl Documents {
 }
 
 /// The page: 1.6 MB, so made when first asked for, not while the process starts.
-static PAGE: LazyLock<Document> =
-    LazyLock::new(|| Document::new("text/html; charset=utf-8", page().into(), Some(PAGE_POLICY)));
+static PAGE: LazyLock<Document> = LazyLock::new(|| {
+    let page = page();
+    let policy = policy(&page);
+    Document::new("text/html; charset=utf-8", page.into(), Some(policy))
+});
+
+/// The page runs and shows what it brings, byte for byte, and speaks to this server only.
+fn policy(page: &str) -> String {
+    let (scripts, styles) = (hashes(page, "script"), hashes(page, "style"));
+    format!(
+        "default-src 'none'; script-src {scripts}; style-src {styles}; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
+/// The contents of every `tag` of the page, as hashes of CSP (§2.3.1).
+fn hashes(page: &str, tag: &str) -> String {
+    let (opening, closing) = (format!("<{tag}"), format!("</{tag}>"));
+    let (mut hashes, mut rest) = (Vec::new(), page);
+    while let Some((_, after)) = rest.split_once(&opening) {
+        let Some((content, after)) = after.split_once('>').and_then(|(_, inner)| inner.split_once(&closing))
+        else {
+            break;
+        };
+        hashes.push(format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(content))));
+        rest = after;
+    }
+    hashes.join(" ")
+}
 
 /// One document and the tag that stands for its bytes.
 #[derive(Clone)]
@@ -54,11 +80,11 @@ struct Document {
     content_type: &'static str,
     bytes: Bytes,
     etag: String,
-    policy: Option<&'static str>,
+    policy: Option<String>,
 }
 
 impl Document {
-    fn new(content_type: &'static str, bytes: Bytes, policy: Option<&'static str>) -> Self {
+    fn new(content_type: &'static str, bytes: Bytes, policy: Option<String>) -> Self {
         let digest = Sha256::digest(&bytes);
         let etag =
             digest.iter().take(16).fold(String::from("\""), |tag, byte| format!("{tag}{byte:02x}")) + "\"";
@@ -72,13 +98,14 @@ impl Document {
     fn answer(&self, asked: &HeaderMap) -> Response {
         let response =
             Response::builder().header(header::ETAG, &self.etag).header(header::CACHE_CONTROL, "no-cache");
-        if self.is_known(asked) {
-            return response.status(StatusCode::NOT_MODIFIED).finish();
-        }
-        let response = match self.policy {
+        // Also where nothing has changed: what a browser has then takes over the new fields (RFC 9111 §3.2).
+        let response = match &self.policy {
             Some(policy) => response.header(header::CONTENT_SECURITY_POLICY, policy),
             None => response,
         };
+        if self.is_known(asked) {
+            return response.status(StatusCode::NOT_MODIFIED).finish();
+        }
         response.content_type(self.content_type).body(self.bytes.clone())
     }
 
@@ -107,6 +134,20 @@ mod tests {
         assert!(page.contains(BY_ADDRESS) && !page.contains(INLINE));
         assert!(page.contains(NO_ICON));
         assert!(!page.contains("src=\"http") && !page.contains("href=\"http"));
+    }
+
+    #[test]
+    fn the_policy_lets_run_what_the_page_brings_and_nothing_else() {
+        let policy = policy("<style a>p{}</style><script b>one<script></script><p><script>two</script>");
+        let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
+        let scripts = format!("script-src {} {};", hash("one<script>"), hash("two"));
+        assert!(policy.contains(&scripts), "{policy}");
+        assert!(policy.contains(&format!("style-src {};", hash("p{}"))), "{policy}");
+        assert!(!policy.contains("unsafe"));
+        let document = Document::new("text/html", Bytes::new(), Some(policy.clone()));
+        let mut known = HeaderMap::new();
+        known.insert(header::IF_NONE_MATCH, "*".parse().unwrap());
+        assert_eq!(document.answer(&known).header("content-security-policy"), Some(policy.as_str()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The management port: probes, metrics, and the state of things for people.
+//! The management port: probes, metrics, the state of things for people, and what the log says.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::gate::Gate;
 use super::probes::{Probes, REVISION, VERSION};
 use super::problem::Problem;
-use super::{Health, Readiness};
+use super::roster::{self, Roster};
+use super::{Health, Readiness, log_level, security};
 use crate::telemetry::metrics::Metrics;
 use crate::words::RequestId;
 
@@ -57,12 +58,20 @@ pub struct Management {
     metrics: Arc<Metrics>,
     board: Arc<StatusBoard>,
     gate: Gate,
+    roster: Option<Roster>,
 }
 
 impl Management {
     /// Shows what these say, and to whom `gate` lets in more than probes and metrics.
     pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, board: Arc<StatusBoard>, gate: Gate) -> Self {
-        Self { probes: Probes::management(health.clone()), health, metrics, board, gate }
+        Self { probes: Probes::management(health.clone()), health, metrics, board, gate, roster: None }
+    }
+
+    /// Shows and ends sockets, too.
+    #[must_use]
+    pub fn with_sockets(mut self, roster: Roster) -> Self {
+        self.roster = Some(roster);
+        self
     }
 
     fn metrics(&self) -> Response {
@@ -99,26 +108,28 @@ impl Endpoint for Management {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         if let Some(answer) = self.probes.answer(&request) {
-            return Ok(answer);
+            return Ok(security::dress(answer));
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        Ok(match request.uri().path() {
+        Ok(security::dress(match request.uri().path() {
             "/metrics" if is_read => self.metrics(),
             "/metrics" | "/livez" | "/readyz" | "/startupz" | "/version" => wrong_method(),
-            _ => self.guarded(&request, is_read),
-        })
+            _ => self.guarded(request, is_read).await,
+        }))
     }
 }
 
 impl Management {
     /// Whoever is not let in does not learn what there is either.
-    fn guarded(&self, request: &Request, is_read: bool) -> Response {
-        if let Err(problem) = self.gate.pass(request) {
+    async fn guarded(&self, request: Request, is_read: bool) -> Response {
+        if let Err(problem) = self.gate.pass(&request) {
             return problem.into_response(&RequestId::random());
         }
-        match request.uri().path() {
-            "/status" if is_read => self.status(),
-            "/status" => wrong_method(),
+        match (request.uri().path(), &self.roster) {
+            ("/status", _) if is_read => self.status(),
+            ("/status", _) => wrong_method(),
+            (roster::PATH, Some(roster)) => roster.answer(&request).await,
+            (log_level::PATH, _) => log_level::answer(request).await,
             _ => Problem::answer_to(poem::error::NotFoundError.into(), &RequestId::random(), &[]),
         }
     }

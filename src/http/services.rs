@@ -65,6 +65,7 @@ impl Identity {
     pub fn caller(&self, transport: Transport, idempotency_key: Option<IdempotencyKey>) -> Caller {
         Caller {
             principal: self.principal.clone(),
+            personas: self.grant.as_ref().and_then(|grant| grant.personas()).cloned().into(),
             request_id: self.request_id.clone(),
             transport,
             arrived: self.arrived,

@@ -23,6 +23,7 @@ use super::{Services, wire};
 use crate::chat::{ChatError, Reader};
 use crate::config::Config;
 use crate::shutdown::Shutdown;
+use crate::telemetry::Chain;
 use crate::telemetry::metrics::{Label as _, Metrics, StreamEnd};
 use crate::words::{Event, RequestId, TurnId};
 
@@ -201,7 +202,7 @@ impl<S: Source> Pump<S> {
                 Ok(Some(event)) => Ok(Some(event)),
                 Ok(None) | Err(ChatError::Draining) => Err(StreamEnd::Drain),
                 Err(error) => {
-                    warn!(error = %error, "a stream lost its turn");
+                    warn!(event = "stream_lost", error = %Chain(&error), "a stream lost its turn");
                     Err(StreamEnd::Deadline)
                 }
             },

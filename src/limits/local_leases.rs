@@ -7,9 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Admission, Leases, NoteName, NotesUnavailable};
+use super::dismissals::{Dismissal, LocalDismissals};
+use super::{Admission, Leases, LeasesUnavailable, NoteName, NotesUnavailable};
 use crate::telemetry::metrics::{LeaseKind, Metrics};
-use crate::words::{ConnectionId, Principal};
+use crate::words::{ConnectionId, Principal, PrincipalHash};
 
 /// Places of all principals together: far above what one replica can serve, so only a flood of tickets gets here.
 const MAX_PLACES: usize = 100_000;
@@ -29,6 +30,7 @@ struct Place {
 #[derive(Debug)]
 pub struct LocalLeases {
     held: Mutex<Held>,
+    dismissals: LocalDismissals,
 }
 
 impl LocalLeases {
@@ -47,6 +49,7 @@ impl LocalLeases {
                 most_places,
                 metrics,
             }),
+            dismissals: LocalDismissals::default(),
         }
     }
 
@@ -94,6 +97,23 @@ impl Leases for LocalLeases {
             held.prune(principal, now);
             held.places.get(principal).map_or(0, Vec::len)
         })
+    }
+
+    async fn holders(&self, principal: &Principal, most: usize) -> Vec<ConnectionId> {
+        self.with(|held, now| {
+            held.prune(principal, now);
+            let places = held.places.get(principal).into_iter().flatten();
+            places.map(|place| place.holder).take(most).collect()
+        })
+    }
+
+    async fn dismiss(&self, principal: &Principal) -> Result<(), LeasesUnavailable> {
+        self.dismissals.add(PrincipalHash::of(principal));
+        Ok(())
+    }
+
+    async fn dismissed(&self) -> Vec<Dismissal> {
+        self.dismissals.all()
     }
 }
 

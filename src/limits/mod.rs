@@ -1,5 +1,6 @@
 //! Limits: how often something may be asked (`Limiter`), and how many of something may be held (`Leases`).
 
+mod dismissals;
 mod fixed_window;
 mod gcra;
 mod local;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::config::{Scope, Strategy};
+pub use dismissals::Dismissal;
 pub use local::LocalLimiter;
 pub use local_leases::LocalLeases;
 pub use rate_limits::RateLimits;
@@ -117,6 +119,11 @@ pub enum Admission {
     },
 }
 
+/// Other replicas cannot be told anything now.
+#[derive(Debug, thiserror::Error)]
+#[error("the store of places is not available")]
+pub struct LeasesUnavailable(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
 /// Places of which each principal has a few, over all replicas. A place is a lease: it ends by itself unless renewed.
 #[async_trait]
 pub trait Leases: Send + Sync + 'static {
@@ -139,6 +146,15 @@ pub trait Leases: Send + Sync + 'static {
 
     /// How many places of this principal are taken.
     async fn held(&self, principal: &Principal) -> usize;
+
+    /// Who has the places of this principal, at most so many; without the store, what is known here.
+    async fn holders(&self, principal: &Principal, most: usize) -> Vec<ConnectionId>;
+
+    /// Tells all replicas that this principal's sockets are to end.
+    async fn dismiss(&self, principal: &Principal) -> Result<(), LeasesUnavailable>;
+
+    /// Who was dismissed within the last minute, and when, by the clock of this replica; nobody without the store.
+    async fn dismissed(&self) -> Vec<Dismissal>;
 
     /// Leaves a note under a name that nobody can guess, for whichever replica asks for it first; gone after `ttl`.
     /// `false`: only this process could be told, so it has to keep the note itself.
@@ -163,7 +179,7 @@ pub struct Subject<'a> {
     pub address: &'a ClientAddress,
     /// The principal (scope `principal`).
     pub principal: &'a Principal,
-    /// The conversation (scope `conversation`); a policy of that scope passes a request without one.
+    /// The conversation as the principal calls it (scope `conversation`); a policy of that scope passes a request without one.
     pub conversation: Option<&'a ConversationId>,
     /// What told who the client is; a label of the metric.
     pub identified_by: IdentifiedBy,

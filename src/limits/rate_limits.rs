@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::most_limited::MostLimited;
 use super::routes::{DEFAULT, Routes, routes};
@@ -12,7 +12,8 @@ use super::{Check, Limiter, Policy, Standing, Subject, Verdict, WrongLimits};
 use crate::config::{self, Scope};
 use crate::telemetry::Quiet;
 use crate::telemetry::metrics::{Backend, Decision, IdentifiedBy, Metrics, Name};
-use crate::words::Principal;
+use crate::telemetry::traces::SPAN_ONLY;
+use crate::words::{ConversationKey, Principal};
 
 /// Refusals that are logged within a minute: enough to see who, too few to fill a disk.
 const REFUSALS_LOGGED: u32 = 10;
@@ -112,19 +113,19 @@ impl RateLimits {
         let client = subject.principal.log_name();
         self.most_limited.lock().unwrap_or_else(PoisonError::into_inner).count(client.clone());
 
-        let Some(suppressed) = self.refusals.line(&self.metrics.process) else { return };
-        for Standing { policy, retry_after, .. } in &verdict.standings {
-            let Some(wait) = retry_after else { continue };
+        let line = self.refusals.line(&self.metrics.process);
+        // One line for one refusal: the first policy that refused tells enough.
+        let first =
+            verdict.standings.iter().find_map(|it| it.retry_after.map(|wait| (&*it.policy.name, wait)));
+        let Some((policy, wait)) = first else { return };
+        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        if let Some(suppressed) = line {
             warn!(
                 event = "rate_limit_exceeded",
-                client,
-                operation,
-                policy = &*policy.name,
-                retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-                suppressed,
-                "too many requests"
+                client, operation, policy, retry_after_ms, suppressed, "too many requests"
             );
-            return; // one line for one refusal: the first policy that refused tells enough
+        } else {
+            info!(target: SPAN_ONLY, event = "rate_limit_exceeded", operation, policy, retry_after_ms);
         }
     }
 }
@@ -140,7 +141,9 @@ fn key(scope: Scope, subject: &Subject<'_>) -> Option<String> {
     match scope {
         Scope::Ip => Some(subject.address.to_string()),
         Scope::Principal => Some(subject.principal.to_string()),
-        Scope::Conversation => subject.conversation.map(ToString::to_string),
+        Scope::Conversation => {
+            subject.conversation.map(|id| ConversationKey::of(subject.principal, id).to_string())
+        }
         Scope::Global => Some("everybody".to_owned()),
     }
 }
@@ -279,6 +282,27 @@ mod tests {
         assert_eq!(asks(&limits, CHAT, "192.0.2.1", Some("a")).await, Some(true));
         assert_eq!(asks(&limits, CHAT, "192.0.2.2", Some("a")).await, Some(false));
         assert_eq!(asks(&limits, CHAT, "192.0.2.1", Some("b")).await, Some(true));
+    }
+
+    #[test]
+    fn a_conversation_is_counted_for_its_own_principal() {
+        let (address, id) = (ClientAddress::from(IpAddr::from([192, 0, 2, 1])), "team-42".parse().unwrap());
+        let counted = |principal: &str| {
+            let principal: Principal = principal.parse().unwrap();
+            let identified_by = IdentifiedBy::Principal;
+            let conversation = Some(&id);
+            let subject = Subject {
+                address: &address,
+                principal: &principal,
+                conversation,
+                identified_by,
+                policies: None,
+            };
+            key(Scope::Conversation, &subject).unwrap()
+        };
+        assert_ne!(counted("key:ada"), counted("key:bob"));
+        assert_ne!(counted("key:ada"), counted("subject:ada"));
+        assert_eq!(counted("address:192.0.2.1"), "team-42");
     }
 
     #[tokio::test(start_paused = true)]

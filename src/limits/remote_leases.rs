@@ -1,22 +1,24 @@
 //! Places held in Redis, for all replicas together.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::dismissals::{Dismissal, MOST_TOLD, TOLD_FOR};
 use super::local_leases::LocalLeases;
 use super::unanswered::Unanswered;
-use super::{Admission, Leases, NoteName, NotesUnavailable};
-use crate::redis::{Call, Redis, RedisError, Script};
+use super::{Admission, Leases, LeasesUnavailable, NoteName, NotesUnavailable};
+use crate::redis::{Call, Clock, Redis, RedisError, Script};
 use crate::telemetry::metrics::{LeaseKind, Metrics, RedisOperation};
-use crate::words::{ConnectionId, Principal};
+use crate::words::{ConnectionId, Principal, PrincipalHash, Timestamp};
 
 static ADMIT: Script = Script::new(RedisOperation::Admit, include_str!("admit.lua"));
 static RENEW: Script = Script::new(RedisOperation::Admit, include_str!("renew.lua"));
 static RELEASE: Script = Script::new(RedisOperation::Finish, include_str!("release.lua"));
 static HELD: Script = Script::new(RedisOperation::Admit, include_str!("held.lua"));
+static HOLDERS: Script = Script::new(RedisOperation::Admit, include_str!("holders.lua"));
 
 /// How much longer keys live than what is in them: they outlive every place, and are gone soon after the last.
 const KEPT_AFTERWARDS: Duration = Duration::from_secs(5);
@@ -146,6 +148,49 @@ impl Leases for RedisLeases {
             }
         }
     }
+
+    async fn holders(&self, principal: &Principal, most: usize) -> Vec<ConnectionId> {
+        let call = HOLDERS.on([self.redis.keys().places(principal)]).arg(most);
+        match self.redis.read::<Vec<String>>(&call).await {
+            Ok(holders) => holders.iter().filter_map(|id| id.parse().ok()).collect(),
+            Err(error) => {
+                self.unanswered.log(&error);
+                self.own.holders(principal, most).await
+            }
+        }
+    }
+
+    async fn dismiss(&self, principal: &Principal) -> Result<(), LeasesUnavailable> {
+        let call = Call::command(RedisOperation::Finish, "XADD", self.redis.keys().dismissed())
+            .arg(&["MAXLEN", "~"])
+            .arg(MOST_TOLD)
+            .arg(&["*", "principal", &PrincipalHash::of(principal).to_string()]);
+        let told: Result<String, RedisError> = self.redis.run(&call).await;
+        told.map(drop).map_err(|error| LeasesUnavailable(error.into()))
+    }
+
+    async fn dismissed(&self) -> Vec<Dismissal> {
+        let clock = self.redis.clock();
+        let since = clock.now().as_millis().saturating_sub(millis(TOLD_FOR));
+        let call = Call::command(RedisOperation::Follow, "XRANGE", self.redis.keys().dismissed())
+            .arg(since)
+            .arg(&["+", "COUNT"])
+            .arg(MOST_TOLD);
+        match self.redis.run::<Vec<(String, HashMap<String, String>)>>(&call).await {
+            Ok(entries) => entries.iter().filter_map(|entry| dismissal(entry, clock)).collect(),
+            Err(error) => {
+                self.unanswered.log(&error);
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// What an entry says; one that cannot be read is nothing to us.
+fn dismissal((place, fields): &(String, HashMap<String, String>), clock: &Clock) -> Option<Dismissal> {
+    let (moment, _) = place.split_once('-')?;
+    let at = Timestamp::from_millis(moment.parse().ok()?);
+    Some((fields.get("principal")?.parse().ok()?, clock.own(at)))
 }
 
 fn millis(time: Duration) -> u64 {

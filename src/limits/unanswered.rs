@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::redis::RedisError;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::SPAN_ONLY;
 use crate::telemetry::{Chain, Quiet};
 
 /// Lines a minute: enough to see what is wrong.
@@ -30,6 +31,8 @@ impl Unanswered {
         }
         if let Some(suppressed) = self.quiet.line(&self.metrics.process) {
             warn!(event = "redis_call_failed", error = %Chain(error), suppressed, "redis did not answer as it should");
+        } else {
+            info!(target: SPAN_ONLY, event = "redis_call_failed");
         }
     }
 }

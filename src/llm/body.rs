@@ -173,4 +173,17 @@ mod tests {
         assert!(!says_done(b"data: {\"content\":\"data: [DONE]\"}\n\n"));
         assert!(!says_done(b"data: {\"content\":\"a very long text that goes on\"}\n\n"));
     }
+
+    #[test]
+    fn fuzz_retry_after() {
+        crate::fuzz::run("retry_after", |bytes| {
+            let Ok(value) = http::HeaderValue::from_bytes(bytes) else { return };
+            for name in ["retry-after", "retry-after-ms"] {
+                let headers = [(http::HeaderName::from_static(name), value.clone())].into_iter().collect();
+                let wait = retry_after(&headers, OffsetDateTime::UNIX_EPOCH);
+                assert!(wait.is_none_or(|wait| wait <= MAX_RETRY_AFTER));
+            }
+            says_done(bytes);
+        });
+    }
 }

@@ -25,17 +25,24 @@ pub(super) struct Call {
     labels: Labels,
     permit: Option<Permit>,
     span: Span,
+    attempt: Span,
     deadline: Instant,
     asked: Instant,
     last_text: Option<Instant>,
 }
 
 impl Call {
-    /// Begins within the current span, which stays open until the end.
-    pub(super) fn begin(metrics: Arc<Metrics>, labels: Labels, permit: Permit, deadline: Instant) -> Self {
+    /// Begins within the current span, which stays open until the end, as does that of the attempt.
+    pub(super) fn begin(
+        metrics: Arc<Metrics>,
+        labels: Labels,
+        permit: Permit,
+        attempt: Span,
+        deadline: Instant,
+    ) -> Self {
         metrics.model.in_flight.add(&(labels.upstream.clone(),), 1);
         let (asked, span) = (Instant::now(), Span::current());
-        Self { metrics, labels, permit: Some(permit), span, deadline, asked, last_text: None }
+        Self { metrics, labels, permit: Some(permit), span, attempt, deadline, asked, last_text: None }
     }
 
     /// A piece of text came, at `now`.
@@ -71,11 +78,13 @@ impl Call {
     /// gives a model 1.5 s, and one that takes 2 is healthy.
     pub(super) fn failed(mut self, error: &LlmError) {
         let out_of_time = matches!(error, LlmError::Slow(_)) && Instant::now() >= self.deadline;
+        self.attempt.record("error.type", ModelOutcome::from(error).as_label());
         if let Some(permit) = self.permit.take() {
-            match error.is_fault() && !out_of_time {
+            // What the breaker decides by it belongs to the call.
+            self.span.in_scope(|| match error.is_fault() && !out_of_time {
                 true => permit.failure(),
                 false => permit.ignored(),
-            }
+            });
         }
         self.ended(error.into());
     }

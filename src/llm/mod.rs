@@ -125,6 +125,11 @@ pub trait ChatModel: Send + Sync + 'static {
     /// error here is one before the first token: the only place where trying again is harmless.
     async fn stream(&self, request: ModelRequest) -> Result<ChunkStream, LlmError>;
 
+    /// The host and port that answer, where there is one place that does.
+    fn server(&self) -> Option<(String, u16)> {
+        None
+    }
+
     /// Asks for a whole answer.
     async fn complete(&self, request: ModelRequest) -> Result<Answer, LlmError>;
 }

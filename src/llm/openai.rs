@@ -16,14 +16,16 @@ use secrecy::{ExposeSecret as _, SecretString};
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 use tower::Service;
-use tracing::warn;
+use tracing::{Span, warn};
 
 use super::reader::{self, MAX_TEXT_BYTES, Patience};
 use super::wire::{self, TokenLimit};
 use super::{Answer, ChatModel, ChunkStream, Ending, LlmError, ModelRequest, body};
 use crate::config;
+use crate::telemetry::traces;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// Where an upstream is and how it is addressed. Its `Debug` shows neither key nor address.
@@ -58,6 +60,12 @@ impl Endpoint {
         let base_url = base_url.trim().trim_end_matches('/').to_owned();
         Ok(Self { base_url, headers, no_key: SecretString::default(), token_limit })
     }
+
+    /// Host and port, as spans show them.
+    fn server(&self) -> Option<(String, u16)> {
+        let url: reqwest::Url = self.base_url.parse().ok()?;
+        Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+    }
 }
 
 /// async-openai's own configuration cannot be made without reading `OPENAI_*` from the environment.
@@ -87,6 +95,7 @@ impl async_openai::config::Config for Endpoint {
 pub struct OpenAiModel {
     name: String,
     client: Client<Endpoint>,
+    server: Option<(String, u16)>,
     default_model: Option<String>,
     token_limit: TokenLimit,
     timeout: Duration,
@@ -104,11 +113,12 @@ impl OpenAiModel {
         http: reqwest::Client,
         settings: &config::Llm,
     ) -> Self {
-        let token_limit = endpoint.token_limit;
+        let (token_limit, server) = (endpoint.token_limit, endpoint.server());
         let once = Once { name: name.to_owned(), http: http.clone() };
         Self {
             name: name.to_owned(),
             client: Client::build(http, endpoint).with_http_service(once),
+            server,
             default_model,
             token_limit,
             timeout: *settings.timeout,
@@ -122,12 +132,21 @@ impl OpenAiModel {
     }
 
     fn chat(&self, request: &ModelRequest) -> Result<async_openai::Chat<'_, Endpoint>, LlmError> {
-        self.client.chat().header(REQUEST_ID, request.request_id.as_str()).map_err(read_error)
+        let chat = self.client.chat().header(REQUEST_ID, request.request_id.as_str()).map_err(read_error)?;
+        // The span's place and nothing else: baggage and what others noted about the trace are not the model's business.
+        match traces::current() {
+            Some(place) => chat.header(TRACEPARENT, place.to_string()).map_err(read_error),
+            None => Ok(chat),
+        }
     }
 }
 
 #[async_trait]
 impl ChatModel for OpenAiModel {
+    fn server(&self) -> Option<(String, u16)> {
+        self.server.clone()
+    }
+
     async fn stream(&self, request: ModelRequest) -> Result<ChunkStream, LlmError> {
         let asked = Instant::now();
         let patience = Patience { first_token: self.first_token, gap: self.gap, deadline: request.deadline };
@@ -215,6 +234,7 @@ impl Service<HttpRequestFactory> for Once {
             let request = request.build().await?;
             let streamed = request.headers().get(ACCEPT).is_some_and(|accept| accept == EVENT_STREAM);
             let response = http.execute(request).await?;
+            Span::current().record("http.response.status_code", response.status().as_u16());
             if !response.status().is_success() {
                 return Err(OpenAIError::Boxed(Box::new(refusal(&name, response).await)));
             }

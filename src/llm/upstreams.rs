@@ -13,7 +13,7 @@ use super::call::{Call, Labels};
 use super::{Answer, ChatModel, ChunkStream, LlmError, ModelRequest};
 use crate::config;
 use crate::resilience::{Breaker, Permit, RetryPolicy, Snapshot};
-use crate::telemetry::metrics::{Label as _, Metrics, ModelCause, ModelOutcome, Name};
+use crate::telemetry::metrics::{Label as _, Metrics, ModelCause, ModelOutcome, Name, TokenType};
 
 /// What an unnamed or unconfigured model is counted as: label values are known at the start.
 const OTHER: &str = "other";
@@ -68,7 +68,7 @@ impl Upstreams {
             own.chain(models).map(|model| (model.clone(), Name::from(model.as_str()))).collect();
         let place = |upstream: Upstream| {
             let label = Name::from(upstream.name.as_str());
-            metrics.model.in_flight.touch(&(label.clone(),));
+            touch(&metrics, &label, upstream.default_model.as_deref());
             let breaker = Breaker::new(&upstream.name, settings.breaker, metrics.clone());
             Place { upstream, label, breaker }
         };
@@ -96,8 +96,10 @@ impl Upstreams {
         loop {
             let (at, permit) = admitted;
             let (place, labels) = (&self.places[at], self.labels(at, request, cause));
-            let call = Call::begin(self.metrics.clone(), labels, permit, request.deadline);
-            let error = match ask(place.upstream.chat.clone(), request.clone()).await {
+            let span = place.span(attempt, cause);
+            let call = Call::begin(self.metrics.clone(), labels, permit, span.clone(), request.deadline);
+            let asking = ask(place.upstream.chat.clone(), request.clone());
+            let error = match asking.instrument(span).await {
                 Ok(answered) => return Ok((answered, call)),
                 Err(error) => error,
             };
@@ -169,6 +171,32 @@ impl Upstreams {
         LlmError::Open { retry_after: waits.min().unwrap_or_default() }
     }
 
+    /// One call with all its attempts, in the words of OpenTelemetry's GenAI conventions. Its server is the one asked first.
+    fn span(&self, request: &ModelRequest, is_stream: bool) -> Span {
+        let first = self.places.first().map(|place| &place.upstream);
+        let model = request.model.as_deref().or_else(|| first?.default_model.as_deref()).unwrap_or_default();
+        let (address, port) = first.and_then(|first| first.chat.server()).unzip();
+        info_span!(
+            "model_call",
+            otel.name = %format_args!("chat {model}"),
+            otel.kind = "client",
+            gen_ai.operation.name = "chat",
+            gen_ai.provider.name = "openai",
+            gen_ai.request.model = model,
+            gen_ai.request.stream = is_stream,
+            gen_ai.request.max_tokens = request.max_tokens,
+            gen_ai.request.temperature = request.temperature.map(as_written),
+            gen_ai.response.model = field::Empty,
+            gen_ai.response.id = field::Empty,
+            gen_ai.response.finish_reasons = field::Empty,
+            gen_ai.usage.input_tokens = field::Empty,
+            gen_ai.usage.output_tokens = field::Empty,
+            server.address = address,
+            server.port = port,
+            error.type = field::Empty,
+        )
+    }
+
     fn labels(&self, at: usize, request: &ModelRequest, cause: ModelCause) -> Labels {
         let place = &self.places[at];
         let model = request.model.as_ref().or(place.upstream.default_model.as_ref());
@@ -177,23 +205,41 @@ impl Upstreams {
     }
 }
 
-/// One call with all its attempts, in the words of OpenTelemetry's GenAI conventions.
-fn span(request: &ModelRequest) -> Span {
-    let model = request.model.as_deref().unwrap_or_default();
-    info_span!(
-        "model_call",
-        otel.name = %format_args!("chat {model}"),
-        otel.kind = "client",
-        gen_ai.operation.name = "chat",
-        gen_ai.provider.name = "openai",
-        gen_ai.request.model = model,
-        gen_ai.response.model = field::Empty,
-        gen_ai.response.id = field::Empty,
-        gen_ai.response.finish_reasons = field::Empty,
-        gen_ai.usage.input_tokens = field::Empty,
-        gen_ai.usage.output_tokens = field::Empty,
-        error.type = field::Empty,
-    )
+/// Lets an upstream's series begin at zero, so that a first failure is seen as an increase.
+fn touch(metrics: &Metrics, upstream: &Name, model: Option<&str>) {
+    metrics.model.in_flight.touch(&(upstream.clone(),));
+    let model = Name::from(model.unwrap_or(OTHER));
+    for cause in [ModelCause::First, ModelCause::Retry] {
+        for &outcome in ModelOutcome::ALL {
+            metrics.model.requests.touch(&(upstream.clone(), model.clone(), outcome, cause));
+        }
+    }
+    TokenType::ALL.iter().for_each(|kind| metrics.model.tokens.touch(&(model.clone(), *kind)));
+}
+
+impl Place {
+    /// One attempt here, in the words of OpenTelemetry's HTTP conventions.
+    fn span(&self, attempt: u32, cause: ModelCause) -> Span {
+        let (address, port) = self.upstream.chat.server().unzip();
+        info_span!(
+            "attempt",
+            otel.name = "POST",
+            otel.kind = "client",
+            http.request.method = "POST",
+            http.request.resend_count = (attempt > 1).then_some(attempt - 1),
+            http.response.status_code = field::Empty,
+            server.address = address,
+            server.port = port,
+            polylogue.upstream = self.upstream.name,
+            polylogue.upstream.cause = cause.as_label(),
+            error.type = field::Empty,
+        )
+    }
+}
+
+/// A setting such as 0.3, which as a wider number would be 0.30000001192.
+fn as_written(setting: f32) -> f64 {
+    (f64::from(setting) * 1e4).round() / 1e4
 }
 
 fn failed(error: &LlmError) {
@@ -203,7 +249,7 @@ fn failed(error: &LlmError) {
 #[async_trait]
 impl ChatModel for Upstreams {
     async fn stream(&self, request: ModelRequest) -> Result<ChunkStream, LlmError> {
-        let span = span(&request);
+        let span = self.span(&request, true);
         let ask = |chat: Arc<dyn ChatModel>, request| async move { chat.stream(request).await };
         let asking = async { self.attempts(&request, ask).await.inspect_err(failed) };
         let (chunks, call) = asking.instrument(span).await?;
@@ -211,7 +257,7 @@ impl ChatModel for Upstreams {
     }
 
     async fn complete(&self, request: ModelRequest) -> Result<Answer, LlmError> {
-        let span = span(&request);
+        let span = self.span(&request, false);
         let ask = |chat: Arc<dyn ChatModel>, request| async move { chat.complete(request).await };
         let asking = async { self.attempts(&request, ask).await.inspect_err(failed) };
         let (answer, call) = asking.instrument(span).await?;

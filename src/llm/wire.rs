@@ -310,4 +310,20 @@ mod tests {
         assert_eq!(code(json!({"code": "your prompt was: …"})), None);
         assert_eq!(error_code(b"<html>"), None);
     }
+
+    /// Every line of the input is what one event of a stream, or a whole answer, holds.
+    #[test]
+    fn fuzz_model_answers() {
+        crate::fuzz::run("model_answers", |bytes| {
+            let mut ending = Ending::default();
+            for line in bytes.split(|byte| *byte == b'\n') {
+                if let Ok(Ok(said)) = serde_json::from_slice::<Response>(line).map(|it| it.say(&mut ending)) {
+                    assert!(said.text.len() <= line.len());
+                }
+                if let Some(code) = error_code(line) {
+                    assert!(code.len() <= 64 && code.bytes().all(|b| b.is_ascii_graphic()), "{code:?}");
+                }
+            }
+        });
+    }
 }

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::conversation::{CONVERSATION_BYTES, Conversation};
 use super::recent::Recent;
-use super::{History, Memory, MemoryUnavailable, Written};
+use super::{History, Listing, ListingItem, ListingQuery, Memory, MemoryUnavailable, Written};
 use crate::config;
 use crate::telemetry::metrics::{Backend, Metrics};
-use crate::words::{ConversationId, Message, MessageId, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Realm, Timestamp};
 
 /// Conversations kept in this process, bounded by their number and their bytes. When there are too many, the one used
 /// longest ago goes first; the one in use never does.
@@ -49,7 +49,7 @@ impl LocalMemory {
 impl Memory for LocalMemory {
     async fn add(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         messages: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         Ok(self.with(|kept, now| kept.add(conversation, messages, now)))
@@ -57,31 +57,35 @@ impl Memory for LocalMemory {
 
     async fn merge(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         turn: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         Ok(self.with(|kept, now| kept.merge(conversation, turn, now)))
     }
 
-    async fn history(&self, conversation: &ConversationId) -> Result<Option<History>, MemoryUnavailable> {
+    async fn history(&self, conversation: &ConversationKey) -> Result<Option<History>, MemoryUnavailable> {
         Ok(self.with(|kept, now| kept.history(conversation, now).cloned()))
     }
 
     async fn clear(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         up_to: MessageId,
     ) -> Result<bool, MemoryUnavailable> {
         Ok(self.with(|kept, now| kept.clear(conversation, up_to, now)))
+    }
+
+    async fn list(&self, of: PrincipalHash, query: &ListingQuery) -> Result<Listing, MemoryUnavailable> {
+        Ok(Listing::part(self.with(|kept, now| kept.list(of, now)), query))
     }
 }
 
 #[derive(Debug)]
 struct Kept {
-    conversations: Recent<ConversationId, Conversation>,
+    conversations: Recent<ConversationKey, Conversation>,
     /// Up to which message a conversation was forgotten. Apart from the conversations, so that forgetting many pushes
     /// out none that is in use.
-    marks: Recent<ConversationId, MessageId>,
+    marks: Recent<ConversationKey, MessageId>,
     bytes: usize,
     most_messages: usize,
     most_conversations: usize,
@@ -89,7 +93,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn add(&mut self, id: &ConversationId, messages: &[Message], now: Instant) -> Written {
+    fn add(&mut self, id: &ConversationKey, messages: &[Message], now: Instant) -> Written {
         let (mark, known) = self.look(id, now);
         let above = |message: &&Message| mark.is_none_or(|mark| message.id > mark);
         let sayable: Vec<&Message> = messages.iter().filter(above).collect();
@@ -108,7 +112,7 @@ impl Kept {
         }
     }
 
-    fn merge(&mut self, id: &ConversationId, turn: &[Message], now: Instant) -> Written {
+    fn merge(&mut self, id: &ConversationKey, turn: &[Message], now: Instant) -> Written {
         self.look(id, now);
         match self.conversations.get(id, now) {
             Some(conversation) if conversation.has_reply_of(turn) => Written::Known,
@@ -116,12 +120,12 @@ impl Kept {
         }
     }
 
-    fn history(&mut self, id: &ConversationId, now: Instant) -> Option<&History> {
+    fn history(&mut self, id: &ConversationKey, now: Instant) -> Option<&History> {
         self.look(id, now);
         self.conversations.get(id, now).map(|conversation| &conversation.history)
     }
 
-    fn clear(&mut self, id: &ConversationId, up_to: MessageId, now: Instant) -> bool {
+    fn clear(&mut self, id: &ConversationKey, up_to: MessageId, now: Instant) -> bool {
         let (mark, _) = self.look(id, now);
         let up_to = mark.map_or(up_to, |mark| mark.max(up_to));
         self.marks.put(id.clone(), up_to, now);
@@ -133,14 +137,23 @@ impl Kept {
         forgotten
     }
 
+    fn list(&self, of: PrincipalHash, now: Instant) -> Vec<ListingItem> {
+        let own = self.conversations.keys().filter(|key| key.realm() == Realm::Own(of));
+        let item = |key: &ConversationKey| {
+            let kept = self.conversations.peek(key, now)?;
+            Some(ListingItem::of(key.id().clone(), &kept.history))
+        };
+        own.filter_map(item).collect()
+    }
+
     /// Up to where the conversation was forgotten, and whether any of it is kept. Looking renews both.
-    fn look(&mut self, id: &ConversationId, now: Instant) -> (Option<MessageId>, bool) {
+    fn look(&mut self, id: &ConversationKey, now: Instant) -> (Option<MessageId>, bool) {
         (self.marks.get(id, now).copied(), self.conversations.get(id, now).is_some())
     }
 
     fn change<R>(
         &mut self,
-        id: &ConversationId,
+        id: &ConversationKey,
         now: Instant,
         work: impl FnOnce(&mut Conversation) -> R,
     ) -> Option<R> {
@@ -151,7 +164,7 @@ impl Kept {
         Some(result)
     }
 
-    fn remove(&mut self, id: &ConversationId) {
+    fn remove(&mut self, id: &ConversationKey) {
         if let Some(removed) = self.conversations.remove(id) {
             self.no_longer_costs(&removed);
         }
@@ -188,7 +201,7 @@ mod tests {
     use super::*;
     use crate::words::{Role, TurnId, new_ulid};
 
-    fn id(text: &str) -> ConversationId {
+    fn id(text: &str) -> ConversationKey {
         text.parse().unwrap()
     }
 

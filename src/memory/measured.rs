@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{History, Memory, MemoryUnavailable, Written};
+use super::{History, Listing, ListingQuery, Memory, MemoryUnavailable, Written};
 use crate::telemetry::metrics::{Backend, MemoryOperation, Metrics, Outcome};
-use crate::words::{ConversationId, Message, MessageId};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash};
 
 /// Counts and times every operation of the memory behind it.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl<M: Memory> Measured<M> {
 impl<M: Memory> Memory for Measured<M> {
     async fn add(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         messages: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.measure(MemoryOperation::Add, self.inner.add(conversation, messages)).await
@@ -53,21 +53,25 @@ impl<M: Memory> Memory for Measured<M> {
 
     async fn merge(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         turn: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.measure(MemoryOperation::Add, self.inner.merge(conversation, turn)).await
     }
 
-    async fn history(&self, conversation: &ConversationId) -> Result<Option<History>, MemoryUnavailable> {
+    async fn history(&self, conversation: &ConversationKey) -> Result<Option<History>, MemoryUnavailable> {
         self.measure(MemoryOperation::History, self.inner.history(conversation)).await
     }
 
     async fn clear(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         up_to: MessageId,
     ) -> Result<bool, MemoryUnavailable> {
         self.measure(MemoryOperation::Clear, self.inner.clear(conversation, up_to)).await
+    }
+
+    async fn list(&self, of: PrincipalHash, query: &ListingQuery) -> Result<Listing, MemoryUnavailable> {
+        self.measure(MemoryOperation::List, self.inner.list(of, query)).await
     }
 }

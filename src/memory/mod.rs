@@ -1,6 +1,7 @@
 //! Conversations: what was said, kept for a while (`state.md` §6).
 
 mod conversation;
+mod listing;
 mod local;
 mod measured;
 mod recent;
@@ -9,11 +10,12 @@ mod shelter;
 
 pub use self::redis::RedisMemory;
 use async_trait::async_trait;
+pub use listing::{Listing, ListingItem, ListingPlace, ListingQuery};
 pub use local::LocalMemory;
 pub use measured::Measured;
 pub use shelter::{SharedMemory, ShelteredMemory};
 
-use crate::words::{ConversationId, Message, MessageId, Role, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Role, Timestamp};
 
 /// A conversation as it is kept.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +31,16 @@ pub struct History {
 }
 
 impl History {
+    /// When the conversation's first message was kept, as far as that is known.
+    pub fn created(&self) -> Timestamp {
+        self.created_at.unwrap_or_else(|| said(self.messages.first()))
+    }
+
+    /// When the newest was.
+    pub fn updated(&self) -> Timestamp {
+        self.updated_at.unwrap_or_else(|| said(self.messages.last()))
+    }
+
     /// What a model is given: everything, but never a reply at the start whose question had to go.
     pub fn for_model(&self) -> &[Message] {
         let first = if self.cut {
@@ -38,6 +50,10 @@ impl History {
         };
         &self.messages[first..]
     }
+}
+
+fn said(message: Option<&Message>) -> Timestamp {
+    message.map_or_else(Timestamp::now, |message| message.created_at)
 }
 
 /// What became of messages handed in.
@@ -56,14 +72,14 @@ pub enum Written {
 #[error("the memory is not available")]
 pub struct MemoryUnavailable(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// Where conversations are kept. Every operation renews the conversation's time to live.
+/// Where conversations are kept. Every operation on a conversation renews its time to live.
 #[async_trait]
 pub trait Memory: Send + Sync + 'static {
     /// Adds messages of one turn (or one message by hand). Writing the same ids again changes nothing; the order is that
     /// of the ids, whatever the order of writing; only the newest `max_messages` are kept.
     async fn add(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         messages: &[Message],
     ) -> Result<Written, MemoryUnavailable>;
 
@@ -71,15 +87,22 @@ pub trait Memory: Send + Sync + 'static {
     /// kept already. A turn that was answered twice (`state.md` §5) is so remembered once, the first version whole.
     async fn merge(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         turn: &[Message],
     ) -> Result<Written, MemoryUnavailable>;
 
     /// Reads what is kept; `None` for a conversation nobody has spoken in, that was forgotten, or that has expired.
-    async fn history(&self, conversation: &ConversationId) -> Result<Option<History>, MemoryUnavailable>;
+    async fn history(&self, conversation: &ConversationKey) -> Result<Option<History>, MemoryUnavailable>;
 
     /// Forgets the conversation for good: nothing at or below `up_to` (usually an id of this moment) ever comes back.
     /// Says whether there was anything.
-    async fn clear(&self, conversation: &ConversationId, up_to: MessageId)
-    -> Result<bool, MemoryUnavailable>;
+    async fn clear(
+        &self,
+        conversation: &ConversationKey,
+        up_to: MessageId,
+    ) -> Result<bool, MemoryUnavailable>;
+
+    /// A principal's conversations, at least the 1,000 that were spoken in last. To be listed is no use of them. While
+    /// replicas cannot agree it is only what this one knows, and says so.
+    async fn list(&self, of: PrincipalHash, query: &ListingQuery) -> Result<Listing, MemoryUnavailable>;
 }

@@ -7,16 +7,26 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::conversation::turn_of;
+use super::shelter::Walk;
 use super::shelter::{Answer, Became, Failed, Found, News, Portion, SharedMemory};
-use super::{History, Memory, MemoryUnavailable, Written};
+use super::{History, Listing, ListingItem, ListingPlace, ListingQuery, Memory, MemoryUnavailable, Written};
 use crate::config;
 use crate::redis::{Call, Redis, RedisError, Resync, Script};
 use crate::telemetry::metrics::RedisOperation as Operation;
-use crate::words::{ConversationId, Message, MessageId, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Realm, Timestamp};
 
 static MERGE: Script = Script::new(Operation::Merge, include_str!("merge.lua"));
 static HISTORY: Script = Script::new(Operation::History, include_str!("history.lua"));
 static CLEAR: Script = Script::new(Operation::Clear, include_str!("clear.lua"));
+static LIST: Script = Script::new(Operation::Index, include_str!("list.lua"));
+static STRIKE: Script = Script::new(Operation::Index, include_str!("strike.lua"));
+static PEEK: Script = Script::new(Operation::History, include_str!("peek.lua"));
+
+/// How many conversations a principal's list holds; of the others only their owner knows the ids.
+const MOST_LISTED: usize = 1000;
+
+/// How much longer a list lives than what is in it, in milliseconds: replicas tell it of uses some seconds late.
+const LISTED_AFTERWARDS_MS: u64 = 60_000;
 
 /// How many forgotten conversations the list of them holds, roughly: more than replicas can miss, which read it every
 /// second.
@@ -42,19 +52,22 @@ impl RedisMemory {
 
     async fn written(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         messages: &[Message],
         whole: bool,
     ) -> Result<Written, MemoryUnavailable> {
         let portion = Portion::said(messages, whole, self.now());
-        Ok(match self.write(conversation, &portion).await?.became {
+        let enlisted = self.enlist(conversation, portion.updated_at);
+        let (answer, enlisted) = tokio::join!(self.write(conversation, &portion), enlisted);
+        enlisted?;
+        Ok(match answer?.became {
             Became::Written(new) => Written::Written(new),
             Became::Known | Became::Other => Written::Known,
             Became::Cleared => Written::Cleared,
         })
     }
 
-    fn on(&self, script: &'static Script, conversation: &ConversationId) -> Call {
+    fn on(&self, script: &'static Script, conversation: &ConversationKey) -> Call {
         script.on([self.redis.keys().conversation(conversation)]).arg(self.ttl_ms)
     }
 }
@@ -63,7 +76,7 @@ impl RedisMemory {
 impl Memory for RedisMemory {
     async fn add(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         messages: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.written(conversation, messages, false).await
@@ -71,22 +84,30 @@ impl Memory for RedisMemory {
 
     async fn merge(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         turn: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.written(conversation, turn, true).await
     }
 
-    async fn history(&self, conversation: &ConversationId) -> Result<Option<History>, MemoryUnavailable> {
-        Ok(self.read(conversation).await?.history)
+    async fn history(&self, conversation: &ConversationKey) -> Result<Option<History>, MemoryUnavailable> {
+        let history = self.read(conversation).await?.history;
+        if let Some(history) = &history {
+            self.enlist(conversation, history.updated()).await?;
+        }
+        Ok(history)
     }
 
     async fn clear(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         up_to: MessageId,
     ) -> Result<bool, MemoryUnavailable> {
         Ok(self.forget(conversation, up_to).await?.0)
+    }
+
+    async fn list(&self, of: PrincipalHash, query: &ListingQuery) -> Result<Listing, MemoryUnavailable> {
+        Ok(Walk::new(self, of).part(query).await?)
     }
 }
 
@@ -104,7 +125,7 @@ impl SharedMemory for RedisMemory {
         self.redis.health().resync()
     }
 
-    async fn write(&self, conversation: &ConversationId, portion: &Portion) -> Result<Answer, Failed> {
+    async fn write(&self, conversation: &ConversationKey, portion: &Portion) -> Result<Answer, Failed> {
         let (lowest, highest) = portion.replies();
         let mut call = self
             .on(&MERGE, conversation)
@@ -128,14 +149,14 @@ impl SharedMemory for RedisMemory {
         Ok(Answer { became, mark: mark_of(&mark)? })
     }
 
-    async fn read(&self, conversation: &ConversationId) -> Result<Found, Failed> {
+    async fn read(&self, conversation: &ConversationKey) -> Result<Found, Failed> {
         let fields: HashMap<String, String> = self.redis.run(&self.on(&HISTORY, conversation)).await?;
         found(&fields)
     }
 
     async fn forget(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         up_to: MessageId,
     ) -> Result<(bool, MessageId), Failed> {
         let call = self.on(&CLEAR, conversation).ulid(up_to.0);
@@ -143,11 +164,47 @@ impl SharedMemory for RedisMemory {
         Ok((gone > 0, mark_of(&mark)?.unwrap_or(up_to)))
     }
 
-    async fn tell(&self, conversation: &ConversationId, mark: MessageId) -> Result<(), Failed> {
+    async fn enlist(&self, conversation: &ConversationKey, updated_at: Timestamp) -> Result<(), Failed> {
+        let Realm::Own(of) = conversation.realm() else { return Ok(()) };
+        let lives = self.ttl_ms.saturating_add(LISTED_AFTERWARDS_MS);
+        let call = LIST.on([self.redis.keys().listed(of)]).arg(lives).arg(MOST_LISTED);
+        Ok(self.redis.run(&call.arg(updated_at.as_millis()).arg(conversation.id().as_str())).await?)
+    }
+
+    async fn listed(&self, of: PrincipalHash) -> Result<Vec<ListingPlace>, Failed> {
+        let key = self.redis.keys().listed(of);
+        let call = Call::command(Operation::Index, "ZRANGE", key).arg(&["0", "-1", "WITHSCORES"]);
+        let scored: Vec<(String, f64)> = self.redis.read(&call).await?;
+        let place = |(id, score): &(String, f64)| {
+            let updated_at = Timestamp::from_millis(*score as u64);
+            Some(ListingPlace { updated_at, id: id.parse().ok()? })
+        };
+        Ok(scored.iter().filter_map(place).collect())
+    }
+
+    async fn strike(&self, of: PrincipalHash, gone: &[ListingPlace]) -> Result<(), Failed> {
+        let call = STRIKE.on([self.redis.keys().listed(of)]);
+        let call = gone
+            .iter()
+            .fold(call, |call, place| call.arg(place.id.as_str()).arg(place.updated_at.as_millis()));
+        Ok(self.redis.run(&call).await?)
+    }
+
+    async fn peek(&self, conversation: &ConversationKey) -> Result<Option<ListingItem>, Failed> {
+        let call = PEEK.on([self.redis.keys().conversation(conversation)]);
+        let (message_count, created, updated): (usize, String, String) = self.redis.read(&call).await?;
+        if message_count == 0 {
+            return Ok(None);
+        }
+        let (created_at, updated_at) = (time_of(&created)?, time_of(&updated)?);
+        Ok(Some(ListingItem { id: conversation.id().clone(), created_at, updated_at, message_count }))
+    }
+
+    async fn tell(&self, conversation: &ConversationKey, mark: MessageId) -> Result<(), Failed> {
         let call = Call::command(Operation::Clear, "XADD", self.redis.keys().forgotten())
             .arg(&["MAXLEN", "~"])
             .arg(MOST_NEWS)
-            .arg(&["*", "conversation", conversation.as_str(), "mark"])
+            .arg(&["*", "conversation", &conversation.to_string(), "mark"])
             .ulid(mark.0);
         let _: String = self.redis.run(&call).await?;
         Ok(())
@@ -234,5 +291,27 @@ impl From<RedisError> for Failed {
             RedisError::Open(_) | RedisError::Slow(_) | RedisError::Fault(_) => Self::Away(Box::new(error)),
             RedisError::Refused(_) => Self::Refused(Box::new(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of the input are fields and their values, in turns.
+    #[test]
+    fn fuzz_kept_conversations() {
+        crate::fuzz::run("kept_conversations", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            let pairs = lines.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+            let fields: HashMap<_, _> = pairs.collect();
+            if let Ok(Found { history: Some(history), .. }) = found(&fields) {
+                assert!(history.messages.len() <= fields.len());
+                assert!(history.messages.is_sorted_by_key(|message| message.id));
+            }
+            let entries = vec![("1-1".to_owned(), fields)];
+            assert!(news("0-0", entries).forgotten.len() <= 1);
+        });
     }
 }

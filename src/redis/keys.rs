@@ -1,13 +1,13 @@
 //! The name of everything kept in Redis (`state.md` §2), in one place.
 //!
 //! Braces choose the slot: all keys of a conversation and its turns are in one, so that every change of a turn is one
-//! step on a Cluster too; an idempotency key has one of its own, because it must be found without a conversation; what is
-//! about the replicas, the sockets and the limits has one each.
+//! step on a Cluster too; an idempotency key has one of its own, because it must be found without a conversation, and so
+//! has the list of a principal's conversations; what is about the replicas, the sockets and the limits has one each.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::config::KeyPrefix;
-use crate::words::{ConversationId, Principal, ReplicaId, TurnId};
+use crate::words::{ConversationKey, Principal, PrincipalHash, ReplicaId, TurnId};
 
 /// The shape of what is kept. Another shape is another number: replicas of both may run side by side.
 const SCHEMA: u32 = 1;
@@ -32,12 +32,18 @@ impl Keys {
     }
 
     /// What was said: a hash of message ids, and marks.
-    pub fn conversation(&self, id: &ConversationId) -> String {
+    pub fn conversation(&self, id: &ConversationKey) -> String {
         self.of_tag(id.tag(), &format!("conv:{id}"))
     }
 
+    /// Which conversations somebody has: a sorted set by when they were spoken in, an index only.
+    pub fn listed(&self, of: PrincipalHash) -> String {
+        let hash = of.to_string();
+        self.of(&format!("l{}", &hash[..4]), &format!("listed:{hash}"))
+    }
+
     /// The id of the conversation's newest turn.
-    pub fn current(&self, id: &ConversationId) -> String {
+    pub fn current(&self, id: &ConversationKey) -> String {
         self.of_tag(id.tag(), &format!("current:{id}"))
     }
 
@@ -92,6 +98,11 @@ impl Keys {
         self.of("conns", &format!("{}:replaced", short_hash(&principal.to_string())))
     }
 
+    /// Whose sockets are to end: a stream of hashes of principals.
+    pub fn dismissed(&self) -> String {
+        self.of("conns", "dismissed")
+    }
+
     /// What a ticket stands for, found by the ticket alone: it has a slot of its own.
     pub fn note(&self, name: &[u8; 32]) -> String {
         let hex = hex(name);
@@ -120,7 +131,7 @@ mod tests {
     #[test]
     fn everything_of_a_conversation_is_in_one_slot() {
         let keys = Keys::new(&KeyPrefix::try_from("polylogue".to_owned()).unwrap());
-        let conversation: ConversationId = "team-42".parse().unwrap();
+        let conversation: ConversationKey = "team-42".parse().unwrap();
         let turn = TurnId::new(crate::words::new_ulid(1), &conversation);
         let slot = |key: String| key.split(['{', '}']).nth(1).unwrap().to_owned();
         let slots =
@@ -129,6 +140,9 @@ mod tests {
         assert!(rest.iter().all(|other| *other == first));
         assert_eq!(first, format!("{:04x}", conversation.tag()));
         assert!(keys.log(turn).starts_with("polylogue:1:{"));
+        let own = ConversationKey::of(&"key:ada".parse().unwrap(), conversation.id());
+        assert_ne!(keys.conversation(&own), keys.conversation(&conversation));
+        assert!(!keys.conversation(&own).contains("ada"));
         assert!(!keys.limit("default", "192.0.2.7").contains("192"));
     }
 }

@@ -26,11 +26,13 @@ use pool::Pool;
 use serde_json::json;
 use target::Target;
 use tokio::time::{Instant, timeout};
+use tracing::info_span;
 
 use crate::config::{self, RedisMode};
 use crate::resilience::{Breaker, Permit, RetryPolicy, Snapshot};
 use crate::shutdown::Shutdown;
-use crate::telemetry::metrics::{Feature, Metrics, RedisOutcome};
+use crate::telemetry::metrics::{Feature, Label as _, Metrics, RedisOperation, RedisOutcome};
+use crate::telemetry::traces;
 
 /// What the breaker is called in metrics.
 const BREAKER: &str = "redis";
@@ -51,6 +53,7 @@ struct Shared {
     failures: u32,
     retry: RetryPolicy,
     timeout: Duration,
+    slow: Duration,
     keys: Keys,
     clock: Clock,
     health: Health,
@@ -77,6 +80,7 @@ impl Redis {
             failures: settings.breaker.failures.get(),
             retry: RetryPolicy::new(settings.retry),
             timeout: *settings.timeout,
+            slow: *settings.slow_command,
             keys: Keys::new(&settings.key_prefix),
             clock: Clock::default(),
             health,
@@ -174,6 +178,23 @@ impl Redis {
     }
 }
 
+/// A command that took long is a span of its trace, if it belongs to one; with which keys and values is not said.
+fn note_slow(operation: RedisOperation, outcome: RedisOutcome, took: Duration) {
+    if traces::current().is_none() {
+        return;
+    }
+    let error = (outcome != RedisOutcome::Ok).then(|| outcome.as_label());
+    info_span!(
+        "redis_command",
+        otel.name = %format_args!("redis {}", operation.as_label()),
+        otel.kind = "client",
+        otel.took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        db.system.name = "redis",
+        db.operation.name = operation.as_label(),
+        error.type = error,
+    );
+}
+
 impl Shared {
     async fn attempt<T: FromRedisValue>(&self, call: &Call) -> Result<T, RedisError> {
         let began = Instant::now();
@@ -185,7 +206,11 @@ impl Shared {
             Err(RedisError::Slow(_)) => RedisOutcome::Slow,
             Err(_) => RedisOutcome::Failed,
         };
-        self.metrics.redis.commands.observe(&(call.operation(), outcome), began.elapsed());
+        let took = began.elapsed();
+        self.metrics.redis.commands.observe(&(call.operation(), outcome), took);
+        if took >= self.slow {
+            note_slow(call.operation(), outcome, took);
+        }
         if outcome == RedisOutcome::Slow {
             self.pool.suspect();
         }

@@ -42,6 +42,11 @@ impl Shutdown {
         &self.abandoned
     }
 
+    /// Does the work, unless whoever waits for the end will wait no longer; then none.
+    pub async fn unless_abandoned<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.abandoned().run_until_cancelled(work).await
+    }
+
     /// Asks for the stop; asking again abandons it.
     pub fn ask(&self) {
         if self.asked.is_cancelled() {

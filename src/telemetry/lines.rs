@@ -13,12 +13,13 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::Chain;
 use super::output::Output;
+use super::traces::{Open, TraceContext};
 
-/// What a line takes over from the spans around it: who and what it is about. Later releases add trace and span ids.
+/// What a line takes over from the spans around it: who and what it is about.
 const FROM_SPANS: [&str; 5] = ["request_id", "turn_id", "conversation_id", "connection_id", "client"];
 
 /// What every line says by itself; a field of that name gets an underscore.
-const OURS: [&str; 5] = ["time", "level", "service", "version", "replica"];
+const OURS: [&str; 7] = ["time", "level", "service", "version", "replica", "trace_id", "span_id"];
 
 /// The longest text of one field, in bytes: a line is for reading, and collectors cut lines at 16 KiB or more.
 const MAX_TEXT: usize = 4096;
@@ -36,7 +37,13 @@ impl Lines {
     }
 
     /// The members in the catalogue's order, then everything else the event holds.
-    fn line(&self, metadata: &Metadata<'_>, about: Fields, event: Fields) -> Vec<u8> {
+    fn line(
+        &self,
+        metadata: &Metadata<'_>,
+        place: Option<TraceContext>,
+        about: Fields,
+        event: Fields,
+    ) -> Vec<u8> {
         let mut line = Line::default();
         let mut event = event.0;
         line.member("time", &Value::String(now()));
@@ -46,6 +53,10 @@ impl Lines {
         line.member("service", &"polylogue".into());
         line.member("version", &env!("CARGO_PKG_VERSION").into());
         line.member("replica", &self.replica.as_str().into());
+        if let Some(place) = place {
+            line.member("trace_id", &place.trace_id().into());
+            line.member("span_id", &place.span_id().into());
+        }
         for name in FROM_SPANS {
             if let Some(value) = event.remove(name).or_else(|| about.0.get(name).cloned()) {
                 line.member(name, &value);
@@ -81,14 +92,18 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut about = Fields::default();
+        let mut place = None;
         for span in context.event_scope(event).into_iter().flatten().collect::<Vec<_>>().iter().rev() {
+            if let Some(open) = span.extensions().get::<Open>() {
+                place = Some(open.context.clone());
+            }
             if let Some(fields) = span.extensions().get::<Fields>() {
                 about.0.extend(fields.0.iter().map(|(name, value)| (name.clone(), value.clone())));
             }
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        self.output.line(self.line(event.metadata(), about, fields));
+        self.output.line(self.line(event.metadata(), place, about, fields));
     }
 }
 

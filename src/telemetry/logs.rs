@@ -1,20 +1,21 @@
 //! Which log lines are written, and how.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::Metadata;
-use tracing_subscriber::filter::{EnvFilter, FilterFn, filter_fn};
+use tracing_subscriber::filter::{ParseError, filter_fn};
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt};
+use tracing_subscriber::{Layer, fmt};
 
+use super::filter;
 use super::lines::Lines;
 use super::output::Output;
-use crate::config::{LogFormat, Telemetry as Settings};
-
-/// Dependencies whose lines hold what a client or model said, or headers with keys; no filter can turn them on.
-const NEVER: [&str; 5] = ["async_openai", "tungstenite", "tokio_tungstenite", "h2", "hyper_util"];
+use super::traces::{self, StartError, Traces};
+use crate::config::{self, LogFormat};
 
 /// How long the last lines may take to be written; a reader that is gone must not hold the process.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
@@ -24,19 +25,32 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 pub enum InitError {
     /// The filter is none.
     #[error("telemetry.log_filter is not a filter")]
-    Filter(#[source] tracing_subscriber::filter::ParseError),
+    Filter(#[source] ParseError),
     /// The thread that writes could not be started.
     #[error("the log's thread could not be started")]
     Thread(#[source] std::io::Error),
+    /// Spans could not be sent.
+    #[error("tracing cannot begin")]
+    Traces(#[from] StartError),
 }
 
-/// Logging while it lives; the last lines are written when it is dropped.
+/// Logging and tracing while they live; the last lines are written when it is dropped.
 #[derive(Debug)]
 pub struct Telemetry {
     output: Output,
+    traces: Arc<Traces>,
 }
 
 impl Telemetry {
+    /// Waits until all spans so far are sent, for at most three seconds; to be called last, when nothing makes spans any
+    /// more.
+    pub async fn end(&self) {
+        let traces = Arc::clone(&self.traces);
+        // It blocks, and the thread that sends must not wait for a worker of ours.
+        let _ = tokio::task::spawn_blocking(move || traces.flush()).await;
+        self.flush();
+    }
+
     /// Waits until everything logged so far is written, for at most a second.
     pub fn flush(&self) {
         self.output.flush(FLUSH_LIMIT);
@@ -49,35 +63,46 @@ impl Drop for Telemetry {
     }
 }
 
-/// Starts logging to stdout, in the name of `replica`. In a process that logs already (a second service in one test)
-/// the first stays in force.
-pub fn init(settings: &Settings, replica: &str) -> Result<Telemetry, InitError> {
-    let filter = EnvFilter::try_new(&settings.log_filter).map_err(InitError::Filter)?;
+/// Starts logging to stdout and tracing, in the name of `replica`. In a process that logs already (a second service in
+/// one test) the first stays in force.
+pub fn init(
+    settings: &config::Telemetry,
+    tracing: &config::Tracing,
+    replica: &str,
+) -> Result<Telemetry, InitError> {
+    let (filter, levels) = filter::reloadable(&settings.log_filter).map_err(InitError::Filter)?;
     let output = Output::stdout().map_err(InitError::Thread)?;
+    let lines = lines(settings.log_format, replica, output.clone()).with_filter(filter);
+    let (spans, traces) = traces::start(tracing, replica)?;
+    let spans = spans.map(|spans| {
+        let wanted = spans.clone();
+        spans.with_filter(filter_fn(move |metadata| wanted.wants(metadata)))
+    });
+    match tracing_subscriber::registry().with(lines).with(spans).try_init() {
+        Ok(()) => filter::publish(levels),
+        Err(_) => tracing::debug!("this process logs already"),
+    }
+    Ok(Telemetry { output, traces: Arc::new(traces) })
+}
+
+fn lines(format: LogFormat, replica: &str, output: Output) -> Box<dyn Layer<Registry> + Send + Sync> {
     let terminal = std::io::stdout().is_terminal();
-    let human = match settings.log_format {
+    let human = match format {
         LogFormat::Auto => terminal,
         LogFormat::Json => false,
         LogFormat::Human => true,
     };
-    let registry = tracing_subscriber::registry().with(filter).with(silence());
-    let first = if human {
-        let lines = fmt::layer().with_writer(output.clone()).with_ansi(terminal).log_internal_errors(false);
-        registry.with(lines.boxed()).try_init()
-    } else {
-        registry.with(Lines::new(replica, output.clone()).boxed()).try_init()
-    };
-    if first.is_err() {
-        tracing::debug!("this process logs already");
+    if !human {
+        return Lines::new(replica, output).boxed();
     }
-    Ok(Telemetry { output })
-}
-
-fn silence() -> FilterFn {
-    filter_fn(|metadata: &Metadata<'_>| {
-        let library = metadata.target().split("::").next().unwrap_or_default();
-        !NEVER.contains(&library)
-    })
+    // What a span is to its trace does not help a reader.
+    let fields = debug_fn(|writer, field, value| match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        name if name.starts_with("otel.") => Ok(()),
+        name => write!(writer, "{name}={value:?} "),
+    });
+    let lines = fmt::layer().with_writer(output).with_ansi(terminal).log_internal_errors(false);
+    lines.fmt_fields(fields).boxed()
 }
 
 #[cfg(test)]
@@ -86,9 +111,10 @@ mod tests {
 
     #[test]
     fn a_second_service_in_one_process_may_start_logging_too() {
-        let settings = Settings { log_format: LogFormat::Json, log_filter: "off".into() };
-        let first = init(&settings, "one").unwrap();
-        let second = init(&settings, "two").unwrap();
+        let settings = config::Telemetry { log_format: LogFormat::Json, log_filter: "off".into() };
+        let tracing = config::Config::default().tracing;
+        let first = init(&settings, &tracing, "one").unwrap();
+        let second = init(&settings, &tracing, "two").unwrap();
         first.flush();
         second.flush();
     }

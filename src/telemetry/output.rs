@@ -18,7 +18,9 @@ pub(super) static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let options =
         Opts::new("telemetry_dropped_total", "Log lines or spans dropped because nobody took them.");
     let counter = IntCounterVec::new(options, &["signal"]).expect("a valid metric");
-    counter.with_label_values(&["logs"]).reset();
+    for signal in ["logs", "traces"] {
+        counter.with_label_values(&[signal]).reset();
+    }
     counter
 });
 

@@ -50,7 +50,7 @@ impl Fold {
         };
         let turn = Turn {
             turn_id: record.turn,
-            conversation: ConversationRef { id: record.conversation.clone(), created: false },
+            conversation: ConversationRef { id: record.conversation.id().clone(), created: false },
             status: TurnStatus::Running,
             created_at,
             ended_at: None,

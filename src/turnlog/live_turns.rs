@@ -17,7 +17,7 @@ use crate::config;
 use crate::redis::Resync;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
-use crate::words::{ConversationId, EventId, Timestamp, TurnId};
+use crate::words::{ConversationKey, EventId, Timestamp, TurnId};
 
 /// For how long an ended turn is kept here where the log may turn out to have lost its end (`state.md` §1.7), and how many.
 const DOUBTED_FOR: Duration = Duration::from_secs(60);
@@ -162,7 +162,7 @@ impl LiveTurns {
     }
 
     /// The turn that runs here in this conversation.
-    pub fn running_in(&self, conversation: &ConversationId) -> Option<TurnId> {
+    pub fn running_in(&self, conversation: &ConversationKey) -> Option<TurnId> {
         running_in(&self.turns(), conversation)
     }
 
@@ -302,7 +302,7 @@ fn known_by<'a>(mut turns: impl Iterator<Item = &'a Arc<Live>>, wanted: &Idempot
     })
 }
 
-fn running_in(turns: &HashMap<TurnId, Arc<Live>>, conversation: &ConversationId) -> Option<TurnId> {
+fn running_in(turns: &HashMap<TurnId, Arc<Live>>, conversation: &ConversationKey) -> Option<TurnId> {
     let runs = |live: &&Arc<Live>| {
         live.record().conversation == *conversation
             && live.loss().is_none()

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::config;
 use crate::words::{
-    CancelReason, ConversationId, Event, EventBody, EventId, ReplicaId, ResetReason, Timestamp, TurnId,
-    TurnStatus,
+    CancelReason, ConversationKey, Event, EventBody, EventId, Realm, ReplicaId, ResetReason, Timestamp,
+    TurnId, TurnStatus,
 };
 
 /// `changed` returns at the latest after this long, whatever happened, so that no reader depends on a wake-up.
@@ -198,6 +198,10 @@ impl TurnLog for LocalTurnLog {
         Ok(self.shelf().turn(turn).map(|kept| kept.page(after, limit)))
     }
 
+    async fn realm_of(&self, turn: TurnId) -> Result<Option<Realm>, LogUnavailable> {
+        Ok(self.shelf().turn(turn).map(|kept| kept.record.conversation.realm()))
+    }
+
     async fn changed(&self, turn: TurnId, seen: EventId) {
         let Some(news) = self.shelf().turn(turn).map(|kept| Arc::clone(&kept.news)) else { return };
         let mut news = std::pin::pin!(news.notified());
@@ -221,7 +225,7 @@ impl TurnLog for LocalTurnLog {
 
     async fn current(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
     ) -> Result<Option<(TurnId, TurnStatus)>, LogUnavailable> {
         Ok(self.shelf().current(conversation).map(|kept| (kept.record.turn, kept.record.status)))
     }

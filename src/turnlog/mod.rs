@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::redis::{RedisError, Resync};
 use crate::words::{
-    CancelReason, ConversationId, Event, EventBody, EventId, Principal, ReplicaId, Timestamp, TurnId,
+    CancelReason, ConversationKey, Event, EventBody, EventId, Principal, Realm, ReplicaId, Timestamp, TurnId,
     TurnStatus,
 };
 
@@ -62,7 +62,7 @@ pub struct NewTurn {
     /// Its id.
     pub turn: TurnId,
     /// Its conversation.
-    pub conversation: ConversationId,
+    pub conversation: ConversationKey,
     /// Whose it is.
     pub principal: Principal,
     /// Its first owner; the first epoch is 1.
@@ -175,7 +175,7 @@ pub struct Record {
     /// The turn.
     pub turn: TurnId,
     /// Its conversation.
-    pub conversation: ConversationId,
+    pub conversation: ConversationKey,
     /// Whose it is.
     pub principal: Principal,
     /// How far it is.
@@ -274,6 +274,10 @@ pub trait TurnLog: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Option<LogPage>, LogUnavailable>;
 
+    /// Whose the turn is; `None` if it is not known. The one look that says whether a turn exists for somebody: it takes as
+    /// long for a turn that is somebody else's as for one that never was.
+    async fn realm_of(&self, turn: TurnId) -> Result<Option<Realm>, LogUnavailable>;
+
     /// Returns when the turn has an event above `seen`, has ended, or is no longer known. May return early; never hangs
     /// longer than a second.
     async fn changed(&self, turn: TurnId, seen: EventId);
@@ -284,7 +288,7 @@ pub trait TurnLog: Send + Sync + 'static {
     /// The conversation's newest turn, if it is still known, and whether it runs.
     async fn current(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
     ) -> Result<Option<(TurnId, TurnStatus)>, LogUnavailable>;
 
     /// The time by which everything that is shared is dated, the same for all replicas.

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Accepted, Idempotency, LogPage, NewTurn, Record};
-use crate::words::{ConversationId, Event, EventId, TurnId};
+use crate::words::{ConversationKey, Event, EventId, TurnId};
 
 /// Above this, ended turns are forgotten before their time, oldest first: what a busy replica spends on turns nobody may
 /// come back for. Running turns are bounded by `turns.max_concurrent` and `turns.max_bytes`.
@@ -47,7 +47,7 @@ struct Key {
 /// All turns, found by id, by conversation and by idempotency key.
 pub(super) struct Shelf {
     turns: HashMap<TurnId, Kept>,
-    current: HashMap<ConversationId, TurnId>,
+    current: HashMap<ConversationKey, TurnId>,
     keys: HashMap<[u8; 32], Key>,
     /// Running turns by the moment they are forgotten even if nobody ends them.
     running: BTreeSet<(Instant, TurnId)>,
@@ -74,7 +74,7 @@ impl Shelf {
         self.turns.get(&turn).filter(|kept| kept.expires > Instant::now())
     }
 
-    pub(super) fn current(&self, conversation: &ConversationId) -> Option<&Kept> {
+    pub(super) fn current(&self, conversation: &ConversationKey) -> Option<&Kept> {
         self.current.get(conversation).and_then(|turn| self.turn(*turn))
     }
 
@@ -209,10 +209,10 @@ mod tests {
     const LIFE: Duration = Duration::from_secs(60);
 
     fn put(shelf: &mut Shelf, conversation: &str) -> TurnId {
-        let conversation: ConversationId = conversation.parse().unwrap();
+        let conversation: ConversationKey = conversation.parse().unwrap();
         let turn = TurnId::new(new_ulid(1), &conversation);
         let started = EventBody::TurnStarted {
-            conversation: ConversationRef { id: conversation.clone(), created: true },
+            conversation: ConversationRef { id: conversation.id().clone(), created: true },
             message_id: turn.user_message(),
             degraded: false,
         };

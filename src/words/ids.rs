@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use ulid::Ulid;
 
-use super::Invalid;
+use super::{ConversationKey, Invalid};
 
 /// Makes a ULID of this moment. Its lowest byte is zero, so that a turn's messages can be numbered above it.
 pub fn new_ulid(milliseconds: u64) -> Ulid {
@@ -122,12 +121,6 @@ impl ConversationId {
     pub fn random() -> Self {
         Self(format!("{:032x}", rand::rng().random::<u128>()).into())
     }
-
-    /// The hash tag that keeps a conversation and its turns in one Redis slot (`state.md` §1).
-    pub fn tag(&self) -> u16 {
-        let digest = Sha256::digest(self.0.as_bytes());
-        u16::from_be_bytes([digest[0], digest[1]])
-    }
 }
 
 impl RequestId {
@@ -153,7 +146,7 @@ pub struct TurnId {
 
 impl TurnId {
     /// Names a turn of `conversation`; `ulid` comes from [`new_ulid`].
-    pub fn new(ulid: Ulid, conversation: &ConversationId) -> Self {
+    pub fn new(ulid: Ulid, conversation: &ConversationKey) -> Self {
         Self { ulid, tag: conversation.tag() }
     }
 
@@ -303,5 +296,32 @@ mod tests {
             assert!(wrong.parse::<EventId>().is_err(), "{wrong}");
         }
         assert_eq!("12-7".parse::<EventId>().unwrap(), EventId { epoch: 12, seq: 7 });
+    }
+
+    /// What is taken for a name of something is printed as it was read.
+    fn is_itself<T: FromStr + fmt::Display>(text: &str) {
+        if let Ok(name) = text.parse::<T>() {
+            assert_eq!(name.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn fuzz_names() {
+        crate::fuzz::run("names", |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            is_itself::<ConversationId>(text);
+            is_itself::<PersonaId>(text);
+            is_itself::<RequestId>(text);
+            is_itself::<ReplicaId>(text);
+            is_itself::<CallerName>(text);
+            is_itself::<TurnId>(text);
+            is_itself::<EventId>(text);
+            if let Ok(id) = text.parse::<MessageId>() {
+                assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
+            }
+            if let Ok(principal) = text.parse::<crate::words::Principal>() {
+                assert_eq!(principal.to_string().parse::<crate::words::Principal>().unwrap(), principal);
+            }
+        });
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! A value of one of these types is right by construction; parsing is the only logic here.
 
+mod allowed;
 mod event;
 mod failure;
 mod ids;
 mod message;
 mod principal;
+mod realm;
 mod turn;
 
+pub use allowed::AllowedPersonas;
 pub use event::{Event, EventBody};
 pub use failure::{ErrorCode, Failure};
 pub use ids::{
@@ -17,6 +20,7 @@ pub use ids::{
 };
 pub use message::{Message, Role, Timestamp};
 pub use principal::{ClientAddress, Principal};
+pub use realm::{ConversationKey, PrincipalHash, Realm};
 pub use turn::{
     CancelReason, ConversationRef, Reply, ReplyStatus, ResetReason, Routing, RoutingSource, Turn, TurnStatus,
     Usage,

@@ -6,6 +6,7 @@ import os
 import pathlib
 import queue
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -21,6 +22,13 @@ CACHE = ROOT / "tests" / ".cache"
 START_SECONDS = 20
 
 
+def free_port():
+    """A port that nobody has now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
 class Service:
     """A running `polylogue`, found by the line that says it is ready."""
 
@@ -32,6 +40,8 @@ class Service:
         # A test that fails before it stops what it started leaves nothing behind.
         atexit.register(self.process.kill)
         self.lines = []
+        # Whether somebody reads what it writes.
+        self.listens = True
         self._queue = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -40,6 +50,8 @@ class Service:
         for line in self.process.stdout:
             self.lines.append(line)
             self._queue.put(line)
+            if not self.listens:
+                return
         self._queue.put(None)
 
     def wait_for(self, event):

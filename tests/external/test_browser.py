@@ -1,89 +1,9 @@
 """A real browser looks at the documentation page, and talks to the service from it."""
 
 import asyncio
-import contextlib
-import itertools
-import json
-import shutil
-import subprocess
 from urllib.parse import urlsplit
 
-import pytest
-import websockets
-
-SECONDS = 30
-QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--no-first-run", "--remote-debugging-port=0"]
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    """The address of a browser's DevTools."""
-    program = shutil.which("chromium")
-    assert program, "tests/run installs chromium"
-    profile = tmp_path_factory.mktemp("profile")
-    process = subprocess.Popen([program, *QUIET, f"--user-data-dir={profile}"], stderr=subprocess.PIPE, text=True)
-    address = next(line.split()[-1] for line in process.stderr if line.startswith("DevTools listening on "))
-    yield address
-    process.terminate()
-    process.communicate(timeout=SECONDS)
-
-
-class Page:
-    """One tab, over the DevTools protocol."""
-
-    def __init__(self, socket):
-        self.socket = socket
-        self.numbers = itertools.count(1)
-        self.session = None
-        self.requested = []
-        self.complaints = []
-
-    async def do(self, method, **params):
-        number = next(self.numbers)
-        where = {"sessionId": self.session} if self.session else {}
-        await self.socket.send(json.dumps({"id": number, "method": method, "params": params} | where))
-        while True:
-            message = json.loads(await self.socket.recv())
-            if message.get("id") == number:
-                assert "error" not in message, message
-                return message["result"]
-            self.notice(message)
-
-    def notice(self, message):
-        params = message.get("params", {})
-        match message.get("method"):
-            case "Network.requestWillBeSent":
-                self.requested.append(params["request"]["url"])
-            case "Runtime.exceptionThrown":
-                self.complaints.append(params["exceptionDetails"])
-            case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
-                self.complaints.append((params["entry"]["text"], params["entry"].get("url")))
-            case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning", "assert"):
-                self.complaints.append(params["args"])
-
-    async def evaluate(self, expression):
-        answer = await self.do("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    async def until(self, condition):
-        while not await self.evaluate(condition):
-            await asyncio.sleep(0.05)
-
-
-@contextlib.asynccontextmanager
-async def page_at(chromium, url):
-    async with asyncio.timeout(SECONDS), websockets.connect(chromium, max_size=None) as socket:
-        page = Page(socket)
-        target = (await page.do("Target.createTarget", url="about:blank"))["targetId"]
-        page.session = (await page.do("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
-        for domain in ("Network", "Runtime", "Log", "Page"):
-            await page.do(f"{domain}.enable")
-        await page.do("Page.navigate", url=url)
-        await page.until("document.readyState === 'complete' && location.href !== 'about:blank'")
-        yield page
-        await page.do("Page.close")
+from browser import chromium, page_at  # noqa: F401 (a fixture is used by its name)
 
 
 def test_the_documentation_page_shows_every_operation_and_asks_no_other_host(service, chromium):
@@ -94,6 +14,40 @@ def test_the_documentation_page_shows_every_operation_and_asks_no_other_host(ser
             hosts = {urlsplit(url).netloc for url in page.requested if not url.startswith("data:")}
             assert hosts == {urlsplit(service.url).netloc}
             assert page.complaints == []
+
+    asyncio.run(look())
+
+
+def test_the_documentation_page_tries_an_operation_out_within_its_policy(service, chromium):
+    async def look():
+        async with page_at(chromium, service.url + "/docs") as page:
+            await page.until("document.querySelectorAll('.opblock').length >= 12")
+            await page.evaluate("[...document.querySelectorAll('[id$=listPersonas] .opblock-summary-control')][0].click()")
+            await page.until("!!document.querySelector('[id$=listPersonas] .try-out__btn')")
+            await page.evaluate("document.querySelector('[id$=listPersonas] .try-out__btn').click()")
+            await page.until("!!document.querySelector('[id$=listPersonas] .execute')")
+            await page.evaluate("document.querySelector('[id$=listPersonas] .execute').click()")
+            await page.until("!!document.querySelector('[id$=listPersonas] .live-responses-table .response-col_status')")
+            shown = "document.querySelector('[id$=listPersonas] .live-responses-table').innerText"
+            await page.until(f"{shown}.includes('historian')")
+            assert page.complaints == []
+
+    asyncio.run(look())
+
+
+def test_nothing_runs_on_the_documentation_page_but_what_it_brings(service, chromium):
+    inject = """(() => {
+      const script = document.createElement("script");
+      script.textContent = "window.injected = true";
+      document.body.append(script);
+      return window.injected === true;
+    })()"""
+
+    async def look():
+        async with page_at(chromium, service.url + "/docs") as page:
+            await page.until("document.querySelectorAll('.opblock').length >= 12")
+            assert await page.evaluate(inject) is False
+            assert any("Content Security Policy" in str(complaint) for complaint in page.complaints)
 
     asyncio.run(look())
 

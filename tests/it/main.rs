@@ -8,14 +8,17 @@
 
 mod api;
 mod architecture;
+mod attacks;
 mod auth;
 mod cluster;
 mod contract;
 mod edge;
 mod flow;
 mod limits;
+mod logs;
 mod memory;
 mod model;
+mod owners;
 mod process;
 mod readme;
 mod resume;
@@ -24,4 +27,6 @@ mod simulator;
 mod sockets;
 mod support;
 mod takeover;
+mod tls;
+mod tracing;
 mod turns;

@@ -5,15 +5,13 @@ use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Version, header, uri::Scheme};
-use http_body_util::combinators::BoxBody;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -21,11 +19,18 @@ use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout_at;
+use tokio_rustls::rustls;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use super::pace::{Answering, Clock, Pace, Paced, Wire};
+use super::pace::{Clock, Pace, Paced, Wire};
 use super::place::Place;
-use super::{Acceptor, proxy};
+use super::streams::{Stream, Streams};
+use super::tied::Tied;
+use super::tls::Tls;
+use super::{Acceptor, host, proxy};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::ConnectionEnd;
 
@@ -46,22 +51,10 @@ const HTTP2_PING: Duration = Duration::from_secs(20);
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Spawns HTTP/2 requests where the stop waits for them.
-#[derive(Clone)]
-pub(super) struct Tracked(Shutdown);
-
-impl<F> hyper::rt::Executor<F> for Tracked
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
-    }
-}
-
-/// HTTP/1 and HTTP/2 with prior knowledge, within bounds. HTTP/1 gets no timer: see [`super::pace`].
-pub(super) fn builder(shutdown: Shutdown) -> Builder<Tracked> {
-    let mut builder = Builder::new(Tracked(shutdown));
+/// HTTP/1 and HTTP/2, within bounds; without TLS, HTTP/2 with prior knowledge, as balancers speak it that are told to
+/// (`appProtocol: kubernetes.io/h2c`). HTTP/1 gets no timer: see [`super::pace`].
+pub(super) fn builder(shutdown: Shutdown, slow_reader_timeout: Duration) -> Builder<Streams> {
+    let mut builder = Builder::new(Streams { shutdown, slow_reader_timeout });
     builder.http1().max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER);
     builder
         .http2()
@@ -95,44 +88,97 @@ where
     {
         let place = Place::taken(permit, self.watched.as_ref().map(|watched| &watched.metrics));
         let pace = Pace::fresh(&self.settings);
-        let end = match self.source(&mut io, peer).await {
-            Ok(peer) => {
-                let io = Paced::new(io, pace.clone(), place.clone());
-                self.serve_http(io, peer, local, pace).await
-            }
-            Err(end) => end,
+        let ended = async {
+            let peer = self.source(&mut io, peer, &pace).await?;
+            let Some(member) = self.crowd.admit(peer.ip()) else { return Err(self.turned_away(peer)) };
+            let io = Paced::new(io, pace.clone(), (place.clone(), member));
+            let Some(tls) = &self.settings.tls else {
+                return Ok(self.serve_http(io, [peer, local], Scheme::HTTP, pace).await);
+            };
+            let io = self.secured(tls, io, peer, &pace).await?;
+            Ok(self.serve_http(io, [peer, local], Scheme::HTTPS, pace).await)
         };
+        let end = ended.await.unwrap_or_else(|end| end);
         place.ended(end);
         end
     }
 
     /// Who is at the other end: the peer itself, or whom the balancer's PROXY header names.
-    async fn source<IO>(&self, io: &mut IO, peer: SocketAddr) -> Result<SocketAddr, ConnectionEnd>
+    async fn source<IO>(
+        &self,
+        io: &mut IO,
+        peer: SocketAddr,
+        pace: &Pace,
+    ) -> Result<SocketAddr, ConnectionEnd>
     where
         IO: AsyncRead + Unpin,
     {
         if !self.settings.proxy_protocol {
             return Ok(peer);
         }
-        let told = tokio::time::timeout(self.settings.header_timeout, proxy::read_source(io)).await;
-        match told {
-            Ok(Ok(source)) => Ok(source.unwrap_or(peer)),
-            Ok(Err(_)) => Err(ConnectionEnd::ProtocolError),
-            Err(_) => Err(ConnectionEnd::HeaderTimeout),
+        match self.before_http(pace, proxy::read_source(io)).await? {
+            Ok(source) => Ok(source.unwrap_or(peer)),
+            Err(_) => Err(ConnectionEnd::ProtocolError),
+        }
+    }
+
+    /// The TLS handshake. Whoever leaves in the middle of it has done nothing wrong: balancers look that way whether a
+    /// port is open.
+    async fn secured<IO>(
+        &self,
+        tls: &Tls,
+        io: IO,
+        peer: SocketAddr,
+        pace: &Pace,
+    ) -> Result<TlsStream<IO>, ConnectionEnd>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let handshake = self.before_http(pace, tls.acceptor().accept(io)).await?;
+        handshake.map_err(|error| {
+            let breach = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            let Some(breach) = breach else { return ConnectionEnd::Done };
+            if let Some((client, suppressed)) = self.may_say(&self.tls_failures, peer) {
+                info!(event = "tls_handshake_failed", client, reason = %breach, suppressed, "connection refused");
+            }
+            ConnectionEnd::TlsError
+        })
+    }
+
+    /// One more than an address may hold.
+    fn turned_away(&self, peer: SocketAddr) -> ConnectionEnd {
+        if let Some((client, suppressed)) = self.may_say(&self.turned_away, peer) {
+            warn!(
+                event = "connection_rejected",
+                client,
+                reason = "max_connections_per_address",
+                suppressed,
+                "an address holds as many connections as it may; if it is a proxy, server.trusted_proxies should say so"
+            );
+        }
+        ConnectionEnd::Limit
+    }
+
+    /// What has to be done before the first request: in time, and given up when the process stops.
+    async fn before_http<T>(&self, pace: &Pace, step: impl Future<Output = T>) -> Result<T, ConnectionEnd> {
+        tokio::select! {
+            done = timeout_at(pace.first_request_by(), step) => done.map_err(|_| ConnectionEnd::HeaderTimeout),
+            () = self.shutdown.closing().cancelled() => Err(ConnectionEnd::Drain),
+            () = self.shutdown.hard().cancelled() => Err(ConnectionEnd::Drain),
         }
     }
 
     async fn serve_http<IO>(
         &self,
-        io: Paced<IO>,
-        peer: SocketAddr,
-        local: SocketAddr,
+        io: IO,
+        addresses: [SocketAddr; 2],
+        scheme: Scheme,
         pace: Arc<Pace>,
     ) -> ConnectionEnd
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let answer = |request| self.answer(request, peer, local, &pace);
+        let answer = |request| self.answer(request, addresses, scheme.clone(), &pace);
         let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(io), service_fn(answer));
         let mut connection = pin!(connection);
         let mut clock = Clock::of(pace.clone());
@@ -156,23 +202,23 @@ where
     fn answer(
         &self,
         request: hyper::Request<Incoming>,
-        peer: SocketAddr,
-        local: SocketAddr,
+        [peer, local]: [SocketAddr; 2],
+        scheme: Scheme,
         pace: &Arc<Pace>,
     ) -> impl Future<Output = Result<hyper::Response<Tied>, Infallible>> + Send + 'static {
-        let version = request.version();
+        let (version, is_clear) = (request.version(), host::is_clear(&request));
         let answering = pace.request_started(version);
-        let wire = Wire(pace.clone());
+        let pace = pace.clone();
         let endpoint = self.endpoint.clone();
         let draining = self.shutdown.draining().clone();
         async move {
-            let scheme = Scheme::HTTP;
+            let stream = Stream::current();
             let mut request: Request =
                 (request, LocalAddr(local.into()), RemoteAddr(peer.into()), scheme).into();
-            request.set_data(wire);
-            let mut response = endpoint.get_response(request).await;
+            request.set_data(Wire::new(pace, stream.clone()));
+            let mut response = if is_clear { endpoint.get_response(request).await } else { host::refusal() };
             fit_connection(&mut response, version, &draining);
-            Ok(hyper::Response::from(response).map(|body| Tied { body, _answering: answering }))
+            Ok(hyper::Response::from(response).map(|body| Tied::new(body, answering, stream)))
         }
     }
 }
@@ -228,30 +274,4 @@ fn is_nobodys_fault(error: &(dyn StdError + 'static)) -> bool {
         next = error.source();
     }
     false
-}
-
-/// A body that holds its request open until its last byte was taken.
-struct Tied {
-    body: BoxBody<Bytes, io::Error>,
-    _answering: Answering,
-}
-
-impl HttpBody for Tied {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -4,28 +4,41 @@
 //! complete, and an idle stream outlives its reader), has no time limit for headers, and spins without file descriptors.
 
 mod connection;
+mod crowd;
+mod host;
 mod pace;
 mod place;
 mod proxy;
+mod streams;
+mod tied;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::server::conn::auto::Builder;
+use ipnet::IpNet;
 use poem::{Endpoint, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
+use crowd::Crowd;
 pub use pace::Wire;
+use streams::Streams;
+pub use tls::{Tls, TlsError};
 
 use crate::config;
 use crate::http::Health;
+use crate::http::client_address::Networks;
 use crate::shutdown::Shutdown;
+use crate::telemetry::Quiet;
 use crate::telemetry::metrics::Metrics;
+use crate::words::ClientAddress;
 
 /// How often the loop says that it runs; an eleventh of what `/livez` tolerates.
 const BEAT: Duration = Duration::from_secs(1);
@@ -45,8 +58,14 @@ pub struct Settings {
     pub slow_reader_timeout: Duration,
     /// How many connections are held; more wait to be accepted.
     pub max_connections: usize,
+    /// How many of them one address may hold; `None` is any number.
+    pub max_connections_per_address: Option<NonZeroUsize>,
+    /// Networks whose addresses may hold any number.
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether connections begin with a PROXY protocol v2 header.
     pub proxy_protocol: bool,
+    /// The certificate, where TLS is spoken; it follows the PROXY header.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Settings {
@@ -57,13 +76,27 @@ impl Settings {
             keep_alive_timeout: server.keep_alive_timeout.0,
             slow_reader_timeout: server.slow_reader_timeout.0,
             max_connections: server.max_connections.get(),
+            max_connections_per_address: NonZeroUsize::new(server.max_connections_per_address),
+            trusted_proxies: server.trusted_proxies.clone(),
             proxy_protocol: server.proxy_protocol,
+            tls: None,
         }
     }
 
     /// The management port: reached directly, by few.
     pub fn management(server: &config::Server) -> Self {
-        Self { max_connections: MANAGEMENT_CONNECTIONS, proxy_protocol: false, ..Self::public(server) }
+        Self {
+            max_connections: MANAGEMENT_CONNECTIONS,
+            max_connections_per_address: None,
+            proxy_protocol: false,
+            ..Self::public(server)
+        }
+    }
+
+    /// With this certificate, or without TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 }
 
@@ -96,7 +129,10 @@ pub struct Acceptor<E> {
     settings: Settings,
     watched: Option<Watched>,
     shutdown: Shutdown,
-    builder: Builder<connection::Tracked>,
+    crowd: Arc<Crowd>,
+    turned_away: Quiet,
+    tls_failures: Quiet,
+    builder: Builder<Streams>,
 }
 
 impl<E> Acceptor<E>
@@ -105,8 +141,23 @@ where
 {
     /// Serves `endpoint` to connections that are handed in.
     pub fn new(endpoint: E, settings: Settings, watched: Option<Watched>, shutdown: Shutdown) -> Self {
-        let builder = connection::builder(shutdown.clone());
-        Self { endpoint: Arc::new(endpoint), settings, watched, shutdown, builder }
+        Self {
+            endpoint: Arc::new(endpoint),
+            builder: connection::builder(shutdown.clone(), settings.slow_reader_timeout),
+            crowd: Crowd::new(settings.max_connections_per_address, Networks::new(&settings.trusted_proxies)),
+            turned_away: Quiet::new("connection_rejected", 1),
+            tls_failures: Quiet::new("tls_handshake_failed", 5),
+            settings,
+            watched,
+            shutdown,
+        }
+    }
+
+    /// Whom a line about a connection names, and how many lines were left out before it; `None` if this one is to be, too.
+    fn may_say(&self, quiet: &Quiet, peer: SocketAddr) -> Option<(String, u64)> {
+        let process = &self.watched.as_ref()?.metrics.process;
+        let suppressed = quiet.line(process)?;
+        Some((ClientAddress::from(peer.ip()).cut(), suppressed))
     }
 
     async fn serve(self: Arc<Self>, listener: TcpListener) {

@@ -17,7 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Settings;
+use super::crowd::Member;
 use super::place::Place;
+use super::streams::Stream;
 use crate::telemetry::metrics::ConnectionEnd;
 
 /// What a connection is doing.
@@ -47,6 +49,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Pace {
     state: Mutex<State>,
+    began: Instant,
     header_timeout: Duration,
     keep_alive_timeout: Duration,
     slow_reader_timeout: Duration,
@@ -56,14 +59,21 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn fresh(settings: &Settings) -> Arc<Self> {
-        let phase = Phase::Fresh { since: Instant::now() };
+        let began = Instant::now();
+        let phase = Phase::Fresh { since: began };
         Arc::new(Self {
+            began,
             state: Mutex::new(State { phase, is_http2: false, stalled: None, was_too_slow: false }),
             header_timeout: settings.header_timeout,
             keep_alive_timeout: settings.keep_alive_timeout,
             slow_reader_timeout: settings.slow_reader_timeout,
             task: AtomicWaker::new(),
         })
+    }
+
+    /// When a new connection's first request must be complete, with everything before it.
+    pub(super) fn first_request_by(&self) -> Instant {
+        self.began + self.header_timeout
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -141,12 +151,19 @@ impl Drop for Answering {
 
 /// The connection below a request, in its extensions: lets a stream that was dropped say why.
 #[derive(Clone, Debug)]
-pub struct Wire(pub(super) Arc<Pace>);
+pub struct Wire {
+    pace: Arc<Pace>,
+    stream: Option<Arc<Stream>>,
+}
 
 impl Wire {
-    /// Whether the connection was cut because its reader took nothing for too long.
+    pub(super) fn new(pace: Arc<Pace>, stream: Option<Arc<Stream>>) -> Self {
+        Self { pace, stream }
+    }
+
+    /// Whether the request was cut because its reader took nothing for too long.
     pub fn was_too_slow(&self) -> bool {
-        self.0.state().was_too_slow
+        self.pace.state().was_too_slow || self.stream.as_ref().is_some_and(|stream| stream.was_cut())
     }
 }
 
@@ -181,15 +198,16 @@ impl Clock {
     }
 }
 
-/// A socket that tells its pace what passes, and keeps its place.
+/// A socket that tells its pace what passes, and keeps its place. Below TLS, so that what TLS holds back is not taken for
+/// what the reader has taken.
 pub(super) struct Paced<IO> {
     io: IO,
     pace: Arc<Pace>,
-    _place: Arc<Place>,
+    _place: (Arc<Place>, Member),
 }
 
 impl<IO> Paced<IO> {
-    pub(super) fn new(io: IO, pace: Arc<Pace>, place: Arc<Place>) -> Self {
+    pub(super) fn new(io: IO, pace: Arc<Pace>, place: (Arc<Place>, Member)) -> Self {
         Self { io, pace, _place: place }
     }
 

@@ -128,4 +128,18 @@ mod tests {
         assert!(now(read(b"PROXY TCP4 203.0.113.9 192.0.2.1 7 443\r\nGET / HTTP/1.1\r\n")).0.is_err());
         assert!(now(read(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")).0.is_err());
     }
+
+    #[test]
+    fn fuzz_proxy_header() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        crate::fuzz::run("proxy_header", |bytes| {
+            let (source, rest) = runtime.block_on(read(bytes));
+            assert!(bytes.len() - rest <= 16 + MAX_LENGTH);
+            if let Ok(Some(source)) = source {
+                // Printed again, it is read as the same.
+                let (again, _) = runtime.block_on(read(&header(0x21, source, &[])));
+                assert_eq!(again.unwrap(), Some(source));
+            }
+        });
+    }
 }

@@ -71,4 +71,17 @@ mod tests {
         assert!(!asked("application/json", Form::Events));
         assert!(!asked("application/json;q=0", Form::Json));
     }
+
+    #[test]
+    fn fuzz_accept() {
+        crate::fuzz::run("accept", |bytes| {
+            let Ok(value) = http::HeaderValue::from_bytes(bytes) else { return };
+            let headers = HeaderMap::from_iter([(ACCEPT, value)]);
+            for form in [Form::Json, Form::Events] {
+                if let Err(problem) = accepts(&headers, form) {
+                    assert!(!problem.to_json(&"id".parse().unwrap(), true).to_string().contains("hunter2"));
+                }
+            }
+        });
+    }
 }

@@ -8,14 +8,21 @@ use serde::Serialize;
 
 use super::Tag;
 use super::asked::{Asked, Checks, known};
-use crate::chat::{AddMessage, ChatError, MessageOrder, PageQuery};
+use crate::chat::{AddMessage, ChatError, ListingPlace, ListingQuery, MessageOrder, PageQuery};
 use crate::http::body::Checked;
 use crate::http::problem::{Fault, Problem};
 use crate::http::wire::{self, Documented, Order, PageSize, Sent};
 use crate::words::{ConversationId, Message, MessageId};
 
-/// How many messages a page has if the caller does not say.
+/// How many entries a page has if the caller does not say.
 const DEFAULT_LIMIT: usize = 20;
+
+#[derive(ApiResponse)]
+enum Owned {
+    /// A page of conversations.
+    #[oai(status = 200)]
+    Page(Documented<wire::ConversationPage, wire::ConversationPage>),
+}
 
 #[derive(ApiResponse)]
 enum Found {
@@ -56,6 +63,26 @@ pub(super) struct ConversationsApi;
 
 #[OpenApi(tag = "Tag::Conversations")]
 impl ConversationsApi {
+    /// List your conversations
+    ///
+    /// The one with the newest message comes first; at least the newest 1,000 are listed. To be listed is no use of a
+    /// conversation: it does not live longer by that. Without authentication nobody owns a conversation, and the list is
+    /// empty.
+    #[oai(path = "/conversations", method = "get", operation_id = "listConversations")]
+    async fn list_conversations(
+        &self,
+        asked: Asked,
+        /// At most so many.
+        limit: Query<Option<Sent<PageSize>>>,
+        /// Only conversations behind this place: `next` of the page before.
+        after: Query<Option<Sent<ListingPlace>>>,
+    ) -> poem::Result<Owned> {
+        let query = part(limit.0, after.0)?;
+        let listed = asked.services.chat.conversations(&asked.caller(), &query).await;
+        let listed = listed.map_err(Problem::from)?;
+        Ok(Owned::Page(Documented::new(listed.into())))
+    }
+
     /// Read a conversation
     ///
     /// What a page needs after a reload: how much was said, and which turn is running.
@@ -132,6 +159,21 @@ impl ConversationsApi {
     }
 }
 
+fn part(limit: Option<Sent<PageSize>>, after: Option<Sent<ListingPlace>>) -> Result<ListingQuery, Problem> {
+    let mut checks = Checks::default();
+    let limit = page_size(&mut checks, limit);
+    let after = checked(&mut checks, "after", after, "must be next of another page");
+    if checks.found() { Err(checks.problem()) } else { Ok(ListingQuery { limit, after }) }
+}
+
+fn page_size(checks: &mut Checks, sent: Option<Sent<PageSize>>) -> usize {
+    let limit = checked(checks, "limit", sent, "must be a number from 1 to 100").unwrap_or(DEFAULT_LIMIT);
+    if !(1..=100).contains(&limit) {
+        checks.fault(Fault::parameter("limit", "must be a number from 1 to 100"));
+    }
+    limit
+}
+
 fn page(
     limit: Option<Sent<PageSize>>,
     before: Option<Sent<MessageId>>,
@@ -139,15 +181,11 @@ fn page(
     order: Option<Sent<Order>>,
 ) -> Result<PageQuery, Problem> {
     let mut checks = Checks::default();
-    let limit = checked(&mut checks, "limit", limit, "must be a number from 1 to 100");
+    let limit = page_size(&mut checks, limit);
     let before = checked::<_, MessageId>(&mut checks, "before", before, "must be the id of a message");
     let after = checked::<_, MessageId>(&mut checks, "after", after, "must be the id of a message");
     let order = checked::<_, Order>(&mut checks, "order", order, "must be asc or desc");
 
-    let limit: usize = limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=100).contains(&limit) {
-        checks.fault(Fault::parameter("limit", "must be a number from 1 to 100"));
-    }
     if before.is_some() && after.is_some() {
         checks.fault(Fault::parameter("after", "must be absent where before is given"));
     }

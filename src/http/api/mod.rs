@@ -25,6 +25,7 @@ pub const OPERATIONS: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/turns/{turn_id}", "getTurn"),
     ("GET", "/api/v1/turns/{turn_id}/events", "streamTurnEvents"),
     ("POST", "/api/v1/turns/{turn_id}/cancel", "cancelTurn"),
+    ("GET", "/api/v1/conversations", "listConversations"),
     ("GET", "/api/v1/conversations/{id}", "getConversation"),
     ("DELETE", "/api/v1/conversations/{id}", "deleteConversation"),
     ("GET", "/api/v1/conversations/{id}/messages", "listMessages"),

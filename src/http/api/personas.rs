@@ -31,7 +31,7 @@ impl PersonasApi {
     /// List the personas
     #[oai(path = "/personas", method = "get", operation_id = "listPersonas")]
     async fn list_personas(&self, asked: Asked) -> poem::Result<Listed> {
-        let data = asked.services.chat.personas().into_iter().map(Into::into).collect();
+        let data = asked.services.chat.personas(&asked.caller()).into_iter().map(Into::into).collect();
         Ok(Listed::Personas(Documented::new(wire::PersonaList { data })))
     }
 
@@ -44,7 +44,7 @@ impl PersonasApi {
         id: Path<Sent<PersonaId>>,
     ) -> poem::Result<Found> {
         let id: PersonaId = known(&id.text, ChatError::PersonaNotFound)?;
-        let found = asked.services.chat.persona(&id);
+        let found = asked.services.chat.persona(&asked.caller(), &id);
         Ok(Found::Persona(Documented::new(found.map_err(Problem::from)?.into())))
     }
 }

@@ -14,25 +14,37 @@ const ALWAYS: &[ErrorCode] = &[Unauthenticated, RateLimited, Internal, StateUnav
 const FORM: &[ErrorCode] = &[NotAcceptable];
 /// Errors of a request with a body.
 const BODY: &[ErrorCode] = &[InvalidRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType];
+/// Errors of a request that changes something, where a page sends it.
+const PAGE: &[ErrorCode] = &[OriginNotAllowed];
 /// Errors of a request that starts a turn, before there is one.
-const START: &[ErrorCode] =
-    &[UnknownPersona, TurnInProgress, IdempotencyKeyReused, StateUnavailable, Draining, Overloaded];
+const START: &[ErrorCode] = &[
+    UnknownPersona,
+    Forbidden,
+    TurnInProgress,
+    IdempotencyKeyReused,
+    StateUnavailable,
+    Draining,
+    Overloaded,
+];
 /// What a turn may end with.
 const MODEL: &[ErrorCode] = &[ModelFailed, ModelUnavailable, ModelTimeout];
 
 /// The errors of an operation beside [`ALWAYS`].
 fn codes(operation: &str) -> &'static [&'static [ErrorCode]] {
     match operation {
-        "createChat" => &[FORM, BODY, START, MODEL],
-        "streamChat" | "startTurn" => &[FORM, BODY, START],
-        "getTurn" | "cancelTurn" => &[FORM, &[TurnNotFound, StateUnavailable]],
+        "createChat" => &[FORM, PAGE, BODY, START, MODEL],
+        "streamChat" | "startTurn" => &[FORM, PAGE, BODY, START],
+        "getTurn" => &[FORM, &[TurnNotFound, StateUnavailable]],
+        "cancelTurn" => &[FORM, PAGE, &[TurnNotFound, StateUnavailable]],
         "streamTurnEvents" => &[FORM, &[InvalidEventId, TurnNotFound, EventUnknown, StateUnavailable]],
-        "getConversation" | "deleteConversation" => &[FORM, &[ConversationNotFound, StateUnavailable]],
+        "getConversation" => &[FORM, &[ConversationNotFound, StateUnavailable]],
+        "deleteConversation" => &[FORM, PAGE, &[ConversationNotFound, StateUnavailable]],
+        "listConversations" => &[FORM, &[InvalidRequest, StateUnavailable]],
         "listMessages" => &[FORM, &[InvalidRequest, ConversationNotFound, StateUnavailable]],
-        "addMessage" => &[FORM, BODY, &[ConversationNotFound, TurnInProgress, StateUnavailable]],
+        "addMessage" => &[FORM, PAGE, BODY, &[ConversationNotFound, TurnInProgress, StateUnavailable]],
         "listPersonas" => &[FORM],
         "getPersona" => &[FORM, &[PersonaNotFound]],
-        "createTicket" => &[&[ConnectionLimitExceeded, Draining, Overloaded]],
+        "createTicket" => &[PAGE, &[ConnectionLimitExceeded, Draining, Overloaded]],
         _ => &[],
     }
 }

@@ -1,5 +1,6 @@
 //! What every request of the public port passes, in the order of [`Edge::call`].
 
+mod browsers;
 mod compress;
 mod doorkeeper;
 mod intake;
@@ -17,6 +18,8 @@ use poem::{Endpoint, IntoResponse as _, Request, Response};
 use tokio::time::Instant;
 use tracing::{Instrument as _, error};
 
+use browsers::{Browsers, Visitor};
+pub use browsers::{EXPOSED, TAKEN};
 pub use doorkeeper::HeldPlace;
 use doorkeeper::{Doorkeeper, TurnedAway};
 use routes::Route;
@@ -27,6 +30,7 @@ use super::client_address::TrustedProxies;
 use super::limit_headers;
 use super::probes::Probes;
 use super::problem::Problem;
+use super::security;
 use super::{Identity, Services};
 use crate::config::Config;
 use crate::connections::Connections;
@@ -45,6 +49,7 @@ pub struct Edge<E> {
     routes: RouteTable,
     probes: Probes,
     proxies: TrustedProxies,
+    browsers: Browsers,
     doorkeeper: Doorkeeper,
     config: Arc<Config>,
     limits: Arc<RateLimits>,
@@ -58,17 +63,18 @@ impl<E: Endpoint> Endpoint for Edge<E> {
     /// Probes → where from → span, log line and numbers → who asks → [`Self::routed`].
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         if let Some(answer) = self.probes.answer(&request) {
-            return Ok(answer);
+            return Ok(security::dress(answer));
         }
         let route = self.routes.find(request.uri().path());
         let mut identity = self.identify(&request);
-        let mut visit = Visit::begin(&self.metrics, &request, route, &identity);
-        let span = visit.span();
+        let mut visit = Visit::begin(&self.metrics, &self.config.tracing, &request, route, &identity);
+        let (span, visitor) = (visit.span(), Visitor::of(&request, &self.config));
         let answer = async {
-            let admitted = self.admit(&mut request, route, &mut identity).await;
+            let admitted = self.admit(&mut request, route, &mut identity, &visitor).await;
             visit.is_from(&identity);
             request.set_data(identity.clone());
-            self.finished(request, route, &identity, admitted).await
+            let answer = self.finished(request, route, &identity, admitted).await;
+            self.browsers.tell(answer, route, &visitor)
         };
         let response = answer.instrument(span).await;
         Ok(visit.answered(response))
@@ -81,17 +87,23 @@ impl<E: Endpoint> Edge<E> {
         let Services { config, auth, limits, metrics, health, shutdown, .. } = services.clone();
         let proxies = TrustedProxies::new(&config.server.trusted_proxies, Arc::clone(&metrics));
         let doorkeeper = Doorkeeper::new(auth, connections, Arc::clone(&metrics));
-        let probes = Probes::public(health);
-        Self { app, routes, probes, proxies, doorkeeper, config, limits, metrics, shutdown }
+        let (probes, browsers) = (Probes::public(health), Browsers::new(&config));
+        routes.touch(&metrics.http);
+        Self { app, routes, probes, proxies, browsers, doorkeeper, config, limits, metrics, shutdown }
     }
 
-    /// Whoever asks for an operation of the API has to be known; everything else is open to all.
+    /// Whoever asks for an operation of the API has to be known, and if it is a page, to be let in; everything else is open
+    /// to all.
     async fn admit(
         &self,
         request: &mut Request,
         route: Option<&Route>,
         identity: &mut Identity,
+        visitor: &Visitor,
     ) -> Result<(), TurnedAway> {
+        if !visitor.may_ask(request.method(), route, &self.metrics) {
+            return Err(TurnedAway::foreign_page());
+        }
         match route {
             Some(route) if route.is_limited() && route.operation(effective(request.method())).is_some() => {
                 self.doorkeeper.admit(request, route, identity).await

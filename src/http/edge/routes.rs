@@ -4,7 +4,7 @@
 use poem::http::{HeaderValue, Method};
 use poem_openapi::OpenApi;
 
-use crate::telemetry::metrics::Name;
+use crate::telemetry::metrics::{self, Name};
 
 /// Everything a port serves.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +100,17 @@ impl RouteTable {
         limited.flat_map(|route| &route.operations).map(|(_, operation)| operation.as_str()).collect()
     }
 
+    /// Lets every operation's faults begin at zero, so that a first one is seen as an increase.
+    pub(super) fn touch(&self, http: &metrics::Http) {
+        for route in self.routes.iter().filter(|route| route.is_limited()) {
+            for (method, _) in &route.operations {
+                for status in ["500", "503"] {
+                    http.requests.touch(&(method.into(), route.label.clone(), status.into()));
+                }
+            }
+        }
+    }
+
     pub(super) fn find(&self, path: &str) -> Option<&Route> {
         self.routes.iter().find(|route| route.matches(path))
     }
@@ -138,6 +149,11 @@ impl Route {
     pub(super) fn operation(&self, method: &Method) -> Option<&str> {
         let (_, operation) = self.operations.iter().find(|(known, _)| known == method)?;
         Some(operation)
+    }
+
+    /// Everything that may be asked of it, HEAD and OPTIONS too.
+    pub(super) fn methods(&self) -> impl Iterator<Item = &str> {
+        self.allow.to_str().unwrap_or_default().split(", ")
     }
 
     /// Whether the policies may be asked at all: probes and documents are never limited.

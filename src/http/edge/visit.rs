@@ -13,10 +13,13 @@ use poem::{Body, Request, Response};
 use tracing::field::Empty;
 use tracing::{Span, info, info_span};
 
+use super::effective;
 use super::routes::Route;
+use crate::config::Tracing;
 use crate::http::Identity;
 use crate::http::problem::PROBLEM_CODE;
 use crate::telemetry::metrics::{Method, Metrics, Name, StatusClass};
+use crate::telemetry::traces::{Incoming, TraceContext};
 
 /// What is counted when the client left before the answer was complete (nginx's number for it).
 const CLIENT_LEFT: u16 = 499;
@@ -29,7 +32,7 @@ pub(super) struct Visit {
     metrics: Arc<Metrics>,
     identity: Identity,
     method: http::Method,
-    route: Name,
+    counted_as: (Method, Name),
     pattern: String,
     span: Span,
     code: Option<String>,
@@ -39,6 +42,7 @@ pub(super) struct Visit {
 impl Visit {
     pub(super) fn begin(
         metrics: &Arc<Metrics>,
+        tracing: &Tracing,
         request: &Request,
         route: Option<&Route>,
         identity: &Identity,
@@ -46,10 +50,17 @@ impl Visit {
         metrics.http.in_flight.add(&(), 1);
         let method = request.method().clone();
         let pattern = route.map_or(UNMATCHED, |route| &route.pattern);
+        let Incoming { context, baggage } = Incoming::of(request.headers(), tracing);
         let span = info_span!(
+            parent: None,
             "request",
             otel.name = %format_args!("{} {pattern}", label(&method)),
             otel.kind = "server",
+            otel.parent = context.as_ref().map(TraceContext::whole),
+            otel.baggage = baggage,
+            otel.ended = Empty,
+            polylogue.request.id = %identity.request_id,
+            error.type = Empty,
             request_id = %identity.request_id,
             http.request.method = label(&method),
             http.route = pattern,
@@ -58,8 +69,8 @@ impl Visit {
         Self {
             metrics: metrics.clone(),
             identity: identity.clone(),
+            counted_as: counted_as(&method, route),
             method,
-            route: route.map_or_else(|| Name::from(UNMATCHED), |route| route.label.clone()),
             pattern: pattern.to_owned(),
             span,
             code: None,
@@ -96,11 +107,11 @@ impl Visit {
             return;
         }
         let took = self.identity.arrived.elapsed();
-        let method = Method::from(&self.method);
+        let (method, route) = self.counted_as.clone();
         let http = &self.metrics.http;
         http.in_flight.add(&(), -1);
-        http.requests.inc(&(method, self.route.clone(), Name::from(status.to_string().as_str())));
-        http.duration.observe(&(method, self.route.clone(), StatusClass::from(status)), took);
+        http.requests.inc(&(method, route.clone(), Name::from(status.to_string().as_str())));
+        http.duration.observe(&(method, route, StatusClass::from(status)), took);
         self.span.record("http.response.status_code", status);
         self.span.in_scope(|| {
             info!(
@@ -114,12 +125,29 @@ impl Visit {
                 "request finished"
             );
         });
+        if status >= 500 {
+            self.span.record("error.type", self.code.as_deref().unwrap_or("500"));
+        }
+        // Turns that it began go on within it.
+        self.span.record("otel.ended", true);
     }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
         self.over(CLIENT_LEFT);
+    }
+}
+
+/// What a request is counted as: the operation it asks for, or its preflight. Whatever else comes is one thing, or
+/// strangers could make as many series as there are methods and routes.
+fn counted_as(method: &http::Method, route: Option<&Route>) -> (Method, Name) {
+    let asked = effective(method);
+    match route {
+        Some(route) if route.operation(asked).is_some() || asked == http::Method::OPTIONS => {
+            (Method::from(asked), route.label.clone())
+        }
+        Some(_) | None => (Method::Other, Name::from(UNMATCHED)),
     }
 }
 

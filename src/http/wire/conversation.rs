@@ -4,7 +4,7 @@ use poem_openapi::Object;
 use serde::Serialize;
 
 use super::scalars::Role;
-use crate::chat::{ConversationView, PersonaView};
+use crate::chat::{ConversationView, Listing, ListingItem, ListingPlace, PersonaView};
 use crate::words::{ConversationId, MessageId, PersonaId, Timestamp, TurnId};
 
 /// One thing said in a conversation.
@@ -56,6 +56,51 @@ impl From<ConversationView> for Conversation {
     fn from(view: ConversationView) -> Self {
         let ConversationView { id, created_at, updated_at, message_count, active_turn_id } = view;
         Self { id, created_at, updated_at, message_count: message_count as u64, active_turn_id }
+    }
+}
+
+/// One of the caller's conversations.
+#[derive(Debug, Object, Serialize)]
+#[oai(deny_unknown_fields)]
+pub struct ConversationSummary {
+    /// Its id.
+    pub id: ConversationId,
+    /// When its first message was kept.
+    pub created_at: Timestamp,
+    /// When its newest was.
+    pub updated_at: Timestamp,
+    /// How many messages are kept.
+    pub message_count: u64,
+}
+
+impl From<ListingItem> for ConversationSummary {
+    fn from(item: ListingItem) -> Self {
+        let ListingItem { id, created_at, updated_at, message_count } = item;
+        Self { id, created_at, updated_at, message_count: message_count as u64 }
+    }
+}
+
+/// A page of the caller's conversations.
+#[derive(Debug, Object, Serialize)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+pub struct ConversationPage {
+    /// The conversations, the one with the newest message first.
+    pub data: Vec<ConversationSummary>,
+    /// Whether there are more.
+    pub has_more: bool,
+    /// What `after` has to be to read on; there if there are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<ListingPlace>,
+    /// There, and true, while shared state cannot be reached: conversations held elsewhere are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<bool>,
+}
+
+impl From<Listing> for ConversationPage {
+    fn from(listing: Listing) -> Self {
+        let Listing { items, next, degraded } = listing;
+        let data = items.into_iter().map(ConversationSummary::from).collect();
+        Self { data, has_more: next.is_some(), next, degraded: degraded.then_some(true) }
     }
 }
 

@@ -11,7 +11,9 @@ mod request;
 mod scalars;
 mod turn;
 
-pub use conversation::{Conversation, Message, MessagePage, Persona, PersonaList};
+pub use conversation::{
+    Conversation, ConversationPage, ConversationSummary, Message, MessagePage, Persona, PersonaList,
+};
 pub use documented::Documented;
 pub use event::TurnEvent;
 pub use problem::{Fault, Problem};

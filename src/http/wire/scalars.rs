@@ -13,6 +13,7 @@ use poem_openapi::types::{
 };
 use serde_json::Value;
 
+use crate::chat::ListingPlace;
 use crate::words::{ConversationId, ErrorCode, EventBody, EventId, MessageId, PersonaId, Timestamp, TurnId};
 
 /// The `format` by which the document step finds lists of values that may grow.
@@ -99,6 +100,10 @@ text!(PersonaId, pattern("^[a-z0-9_-]{1,64}$", "historian"));
 text!(MessageId, pattern("^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "01KASQ6W8V3Z0Q4T5Y7M2N9PBD"));
 text!(TurnId, pattern("^[0-7][0-9A-HJKMNP-TV-Z]{25}-[0-9a-f]{4}$", "01KASQ6W8V3Z0Q4T5Y7M2N9PBC-3fa2"));
 text!(EventId, MetaSchema { example: Some("1-5".into()), ..MetaSchema::new("string") });
+text!(
+    ListingPlace,
+    MetaSchema { example: Some("1795460442000.team-42".into()), ..MetaSchema::new("string") }
+);
 text!(Timestamp, MetaSchema::new_with_format("string", "date-time"));
 
 /// A list of texts that the server may add to: clients must take a value they do not know.

@@ -200,3 +200,26 @@ fn invalid(errors: Vec<Fault>) -> Box<Problem> {
 fn plain(code: ErrorCode, detail: &str) -> Box<Problem> {
     Box::new(Failure::new(code, detail).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_client_frames() {
+        crate::fuzz::run("client_frames", |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            match ClientFrame::parse(text, 5) {
+                Ok(ClientFrame::Chat(_, request)) => {
+                    let Value::Object(members) = serde_json::to_value(&request).unwrap() else { panic!() };
+                    assert_eq!(chat_request(&members, 5).unwrap(), *request);
+                }
+                Ok(_) => {}
+                Err(bad) => {
+                    let told = bad.problem.to_json(&"id".parse().unwrap(), false).to_string();
+                    assert!(!told.contains("hunter2"), "{told}");
+                }
+            }
+        });
+    }
+}

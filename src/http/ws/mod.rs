@@ -32,6 +32,7 @@ use tracing::{Instrument as _, debug, info_span};
 use crate::config::Config;
 use crate::connections::{Connections, Place};
 use crate::http::{HeldPlace, Identity, Services};
+use crate::telemetry::traces::{self, TraceContext};
 use crate::words::{ErrorCode, Failure};
 use handshake::Handshake;
 pub use handshake::token_in_protocols;
@@ -73,6 +74,7 @@ async fn upgrade(
         Some(held) => held,
         None => connections.admit(&identity.principal).await?,
     };
+    place.comes_from(identity.address);
     // The client's side was right, so what is missing here is an HTTP version that can be upgraded.
     let upgrade = request.take_upgrade().map_err(|_| Refusal::not_an_upgrade())?;
 
@@ -84,11 +86,17 @@ async fn upgrade(
         request_id = %identity.request_id,
     );
     let shutdown = services.shutdown.clone();
-    shutdown.spawn(serve(services, identity, place, upgrade).instrument(span));
+    shutdown.spawn(serve(services, identity, place, upgrade, traces::current()).instrument(span));
     Ok(handshake.accept())
 }
 
-async fn serve(services: Services, identity: Identity, place: Place, upgrade: OnUpgrade) {
+async fn serve(
+    services: Services,
+    identity: Identity,
+    place: Place,
+    upgrade: OnUpgrade,
+    upgraded_by: Option<TraceContext>,
+) {
     let upgraded = match timeout(UPGRADE_TIMEOUT, upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
         // Dropping the place gives it back.
@@ -97,7 +105,7 @@ async fn serve(services: Services, identity: Identity, place: Place, upgrade: On
     let config = socket_config(&services.config);
     let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
     let wire = Wire::new(stream, &services);
-    Session::new(services, identity, place.open(), wire).run().await;
+    Session::new(services, identity, place.open(), wire, upgraded_by).run().await;
 }
 
 /// Small buffers, because most sockets are idle: the default of 128 KiB is paid by each of them, 4 KiB makes 5.8 KB per
@@ -129,7 +137,10 @@ fn identity(request: &Request) -> Result<Identity, Refusal> {
     let identity = request.extensions().get::<Identity>().cloned();
     identity.ok_or_else(|| {
         let failure = Failure::new(ErrorCode::Internal, "The log of the server knows more.");
-        tracing::error!("a request came to the socket without an identity: its route is not behind the edge");
+        tracing::error!(
+            event = "request_failed",
+            "a request came to the socket without an identity: its route is not behind the edge"
+        );
         Refusal::new(failure, None)
     })
 }

@@ -9,13 +9,16 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::timeout;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
 
-use super::frames::Reference;
+use super::frames::{ClientFrame, Reference};
 use crate::chat::{Caller, ChatError, ChatRequest, Reader};
 use crate::http::problem::Problem;
 use crate::http::{Identity, Services};
 use crate::limits::{Standing, Verdict};
-use crate::telemetry::metrics::Transport;
+use crate::telemetry::metrics::{Label as _, Transport};
+use crate::telemetry::traces::TraceContext;
 use crate::words::{ConversationId, ErrorCode, EventId, Failure, RequestId, TurnId, TurnStatus};
 
 /// Cancels under way on one socket; each takes 2 s at most.
@@ -55,6 +58,7 @@ pub(super) struct Ask {
     pub services: Services,
     pub identity: Identity,
     pub reference: Reference,
+    pub span: Span,
 }
 
 impl Requests {
@@ -74,15 +78,18 @@ impl Requests {
     }
 
     pub fn chat(&mut self, ask: Ask, request: ChatRequest) {
-        self.follow = Some(ask.chat(request).boxed());
+        let span = ask.span.clone();
+        self.follow = Some(ask.chat(request).instrument(span).boxed());
     }
 
     pub fn resume(&mut self, ask: Ask, turn: TurnId, after: Option<EventId>) {
-        self.follow = Some(ask.resume(turn, after).boxed());
+        let span = ask.span.clone();
+        self.follow = Some(ask.resume(turn, after).instrument(span).boxed());
     }
 
     pub fn cancel(&mut self, ask: Ask, turn: TurnId) {
-        self.cancels.push(ask.cancel(turn).boxed());
+        let span = ask.span.clone();
+        self.cancels.push(ask.cancel(turn).instrument(span).boxed());
     }
 
     /// The next answer; waits for ever where nothing was asked. Cancel-safe.
@@ -150,7 +157,15 @@ impl Ask {
     }
 
     fn answer(self, outcome: Result<Outcome, Box<Problem>>) -> Answer {
-        let outcome = outcome.unwrap_or_else(Outcome::Refused);
+        let outcome = outcome.unwrap_or_else(|problem| {
+            let code = problem.failure.code;
+            if code.status() >= 500 {
+                self.span.record("error.type", code.as_str());
+            }
+            Outcome::Refused(problem)
+        });
+        // Turns that it began go on within it.
+        self.span.record("otel.ended", true);
         Answer { reference: self.reference, request_id: self.identity.request_id, outcome }
     }
 
@@ -176,6 +191,26 @@ impl Ask {
     }
 }
 
+/// A frame that asks for something, as a request of its own: linked to the one that became the socket, because a child of
+/// that might begin an hour after its end.
+pub(super) fn span(frame: &ClientFrame, request_id: &RequestId, upgrade: Option<&TraceContext>) -> Span {
+    if matches!(frame, ClientFrame::Auth(..) | ClientFrame::Ping(_)) {
+        return Span::none();
+    }
+    info_span!(
+        "message",
+        otel.name = "message /api/v1/chat/ws",
+        otel.kind = "server",
+        otel.link = upgrade.map(TraceContext::whole),
+        otel.ended = Empty,
+        http.route = super::PATH,
+        polylogue.frame.type = frame.label().as_label(),
+        polylogue.request.id = %request_id,
+        error.type = Empty,
+        %request_id,
+    )
+}
+
 /// How the subject stands with what a `chat` frame is asked.
 pub(super) async fn standings(services: &Services, identity: &Identity) -> Vec<Standing> {
     services.limits.standing(CHAT, &identity.subject(None)).await
@@ -186,7 +221,7 @@ pub(super) fn log_fault(error: &ChatError, request_id: &RequestId) {
     let failure = error.failure();
     if failure.code.status() >= 500 {
         let error: &dyn std::error::Error = error;
-        tracing::warn!(%request_id, code = failure.code.as_str(), error, "a frame could not be served");
+        tracing::warn!(event = "request_failed", %request_id, code = failure.code.as_str(), error, "a frame could not be served");
     }
 }
 

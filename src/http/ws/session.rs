@@ -16,6 +16,7 @@ use crate::connections::{Connection, Due};
 use crate::http::problem::Problem;
 use crate::http::{Identity, Services};
 use crate::telemetry::metrics::{Direction, Frame, SocketEnd};
+use crate::telemetry::traces::TraceContext;
 use crate::words::{ErrorCode, Failure, RequestId, TurnId};
 
 /// A socket and everything that goes on over it. It runs on a task of its own and has no other.
@@ -28,19 +29,27 @@ pub(super) struct Session {
     requests: Requests,
     pace: Pace,
     watch: Watch,
+    /// The span of the request that became this socket.
+    upgraded_by: Option<TraceContext>,
 }
 
 /// Whether the socket goes on, or why it ends.
 type Step = Result<(), SocketEnd>;
 
 impl Session {
-    pub fn new(services: Services, identity: Identity, connection: Connection, wire: Wire) -> Self {
+    pub fn new(
+        services: Services,
+        identity: Identity,
+        connection: Connection,
+        wire: Wire,
+        upgraded_by: Option<TraceContext>,
+    ) -> Self {
         // Whoever shows a ticket is who the ticket was given to.
         let identity = Identity { principal: connection.principal().clone(), ..identity };
         let pace = Pace::new(services.config.websocket.max_frames_per_second, Instant::now());
         let (turns, requests) = (Turns::default(), Requests::default());
         let watch = Watch::over(&services.auth, identity.grant.as_ref());
-        Self { services, identity, connection, wire, turns, requests, pace, watch }
+        Self { services, identity, connection, wire, turns, requests, pace, watch, upgraded_by }
     }
 
     /// Serves the socket until either side ends it; turns go on without it.
@@ -120,7 +129,8 @@ impl Session {
 
     async fn obey(&mut self, frame: ClientFrame, identity: Identity) -> Step {
         let request_id = identity.request_id.clone();
-        let ask = |reference| Ask { services: self.services.clone(), identity, reference };
+        let span = requests::span(&frame, &request_id, self.upgraded_by.as_ref());
+        let ask = |reference| Ask { services: self.services.clone(), identity, reference, span };
         match frame {
             ClientFrame::Chat(reference, request) if self.has_room_for(None) => {
                 self.requests.chat(ask(reference), *request);

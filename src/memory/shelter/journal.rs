@@ -8,15 +8,16 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::listing::Unshared;
 use super::page::{place_in, says_the_same};
 use super::pages::{Own, Pages};
 use super::shared::{Found, Portion};
 use crate::config;
 use crate::memory::conversation::turn_of;
-use crate::memory::{History, Written};
+use crate::memory::{History, ListingItem, Written};
 use crate::telemetry::Quiet;
 use crate::telemetry::metrics::{Backend, Metrics};
-use crate::words::{ConversationId, Message, MessageId, Role};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Role, Timestamp};
 
 /// How many lines a minute tell of the same trouble.
 const LINES: u32 = 1;
@@ -55,46 +56,46 @@ impl Journal {
     }
 
     /// Whoever writes shares it as well, as long as they hold this.
-    pub(super) fn sharing(&self, id: &ConversationId) -> Sharing {
+    pub(super) fn sharing(&self, id: &ConversationKey) -> Sharing {
         self.with(|pages| pages.begins(id));
         Sharing { journal: self.clone(), id: id.clone() }
     }
 
     /// Takes in what was said here; nobody else knows it yet.
-    pub(super) fn write(&self, id: &ConversationId, portion: &Portion, now: Instant) -> Written {
+    pub(super) fn write(&self, id: &ConversationKey, portion: &Portion, now: Instant) -> Written {
         self.with(|pages| pages.write(id, portion, now))
     }
 
     /// These messages are shared, as of a call that began at `now`.
-    pub(super) fn confirm(&self, id: &ConversationId, messages: &[Message], now: Instant) {
+    pub(super) fn confirm(&self, id: &ConversationKey, messages: &[Message], now: Instant) {
         self.with(|pages| pages.confirm(id, messages, now));
     }
 
     /// What is known here.
-    pub(super) fn read(&self, id: &ConversationId) -> Own {
+    pub(super) fn read(&self, id: &ConversationKey) -> Own {
         self.with(|pages| pages.read(id, Instant::now()))
     }
 
     /// Forgets up to a mark, which is shared or not yet; says whether there was anything.
-    pub(super) fn forget(&self, id: &ConversationId, up_to: MessageId, shared: bool, now: Instant) -> bool {
+    pub(super) fn forget(&self, id: &ConversationKey, up_to: MessageId, shared: bool, now: Instant) -> bool {
         self.with(|pages| pages.forget(id, up_to, shared, now))
     }
 
     /// Forgets what others have forgotten.
-    pub(super) fn hear(&self, forgotten: &[(ConversationId, MessageId)]) {
+    pub(super) fn hear(&self, forgotten: &[(ConversationKey, MessageId)]) {
         let now = Instant::now();
         self.with(|pages| forgotten.iter().for_each(|(id, mark)| pages.hear(id, *mark, now)));
     }
 
     /// Takes in what replicas share, as of a call that began at `now`; answers what is known then.
-    pub(super) fn learn(&self, id: &ConversationId, found: Found, now: Instant) -> Option<History> {
+    pub(super) fn learn(&self, id: &ConversationKey, found: Found, now: Instant) -> Option<History> {
         let (history, differ) = self.with(|pages| pages.learn(id, found, now));
         self.conflicts(id, differ);
         history
     }
 
     /// The same, after a turn was found to be answered already: by these replies or by others.
-    pub(super) fn learn_turn(&self, id: &ConversationId, turn: &[Message], found: Found, now: Instant) {
+    pub(super) fn learn_turn(&self, id: &ConversationKey, turn: &[Message], found: Found, now: Instant) {
         let shared = found.history.as_ref().map_or(&[][..], |history| &history.messages);
         let other = turn.iter().filter(|reply| reply.role == Role::Assistant && !is_there(reply, shared));
         let other: BTreeSet<u128> = other.map(|reply| turn_of(reply.id)).collect();
@@ -102,7 +103,7 @@ impl Journal {
         self.conflicts(id, differ.union(&other).copied().collect());
     }
 
-    fn conflicts(&self, id: &ConversationId, turns: BTreeSet<u128>) {
+    fn conflicts(&self, id: &ConversationKey, turns: BTreeSet<u128>) {
         self.inner.metrics.memory.conflicts.add(&(), turns.len() as u64);
         if turns.is_empty() {
             return;
@@ -110,7 +111,7 @@ impl Journal {
         if let Some(suppressed) = self.inner.conflicts.line(&self.inner.metrics.process) {
             warn!(
                 event = "memory_merge_conflict",
-                conversation_id = %id,
+                conversation_id = %id.id(),
                 suppressed,
                 "a turn was answered twice; the version that was shared first is kept"
             );
@@ -123,21 +124,45 @@ impl Journal {
         self.with(|pages| pages.doubt(since));
     }
 
-    pub(super) fn is_doubted(&self, id: &ConversationId) -> bool {
+    pub(super) fn is_doubted(&self, id: &ConversationKey) -> bool {
         self.with(|pages| pages.is_doubted(id, Instant::now()))
     }
 
-    pub(super) fn trust(&self, id: &ConversationId) {
+    pub(super) fn trust(&self, id: &ConversationKey) {
         self.with(|pages| pages.trust(id));
     }
 
+    /// The entry in its owner's list is to be written anew.
+    pub(super) fn note_unlisted(&self, id: &ConversationKey) {
+        self.with(|pages| pages.note_unlisted(id));
+    }
+
+    /// When this conversation was spoken in last, if anything of it is here; looking is no use.
+    pub(super) fn updated(&self, id: &ConversationKey) -> Option<Timestamp> {
+        self.with(|pages| pages.updated(id, Instant::now()))
+    }
+
+    /// What is here of a principal.
+    pub(super) fn list(&self, of: PrincipalHash) -> Vec<ListingItem> {
+        self.with(|pages| pages.list(of, Instant::now()))
+    }
+
+    /// What is here and not shared of a principal.
+    pub(super) fn unshared_of(&self, of: PrincipalHash) -> Unshared {
+        self.with(|pages| pages.unshared_of(of, Instant::now()))
+    }
+
     /// Some conversations of which something is to be shared, but none of those left out.
-    pub(super) fn work(&self, most: usize, left_out: &BTreeSet<ConversationId>) -> BTreeSet<ConversationId> {
+    pub(super) fn work(
+        &self,
+        most: usize,
+        left_out: &BTreeSet<ConversationKey>,
+    ) -> BTreeSet<ConversationKey> {
         self.with(|pages| pages.work(most, left_out))
     }
 
     /// What of this conversation is to be shared, if nobody does: a mark, and messages.
-    pub(super) fn unshared(&self, id: &ConversationId) -> (Option<MessageId>, Vec<Portion>) {
+    pub(super) fn unshared(&self, id: &ConversationKey) -> (Option<MessageId>, Vec<Portion>) {
         self.with(|pages| pages.unshared(id, Instant::now()))
     }
 
@@ -207,7 +232,7 @@ impl Journal {
 /// Somebody shares what they write; if they leave before that is done, it is done for them.
 pub(super) struct Sharing {
     journal: Journal,
-    id: ConversationId,
+    id: ConversationKey,
 }
 
 impl Drop for Sharing {

@@ -12,10 +12,11 @@ use tracing::{debug, info};
 
 use super::Inside;
 use super::shared::{Failed, Portion, SharedMemory};
+use crate::memory::ListingPlace;
 use crate::redis::Resync;
 use crate::resilience::jittered;
 use crate::telemetry::Chain;
-use crate::words::{ConversationId, MessageId};
+use crate::words::{ConversationKey, MessageId, Realm};
 
 /// How often news of forgotten conversations are read.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
@@ -161,7 +162,7 @@ impl<S: SharedMemory> Inside<S> {
     }
 
     /// Shares all of one conversation: its mark first, so that nobody sees what was forgotten.
-    async fn settle(&self, id: ConversationId) -> Result<(), Failed> {
+    async fn settle(&self, id: ConversationKey) -> Result<(), Failed> {
         let id = &id;
         if self.journal.is_doubted(id) {
             let began = Instant::now();
@@ -174,19 +175,27 @@ impl<S: SharedMemory> Inside<S> {
         for portion in &portions {
             self.share(id, portion).await?;
         }
+        if let Some(updated_at) = self.journal.updated(id) {
+            self.shared.enlist(id, updated_at).await?;
+        }
         self.journal.trust(id);
         Ok(())
     }
 
-    async fn share(&self, id: &ConversationId, portion: &Portion) -> Result<(), Failed> {
+    async fn share(&self, id: &ConversationKey, portion: &Portion) -> Result<(), Failed> {
         let began = Instant::now();
         let answer = self.shared.write(id, portion).await?;
         self.settled(id, &portion.messages, answer, began).await
     }
 
     /// Forgets where all replicas see it, and tells them; answers whether there was anything.
-    pub(super) async fn forget(&self, id: &ConversationId, up_to: MessageId) -> Result<bool, Failed> {
+    pub(super) async fn forget(&self, id: &ConversationKey, up_to: MessageId) -> Result<bool, Failed> {
         let began = Instant::now();
+        if let Realm::Own(of) = id.realm() {
+            // First: who speaks there meanwhile puts it into the list again.
+            let gone = ListingPlace { updated_at: self.shared.now(), id: id.id().clone() };
+            self.shared.strike(of, &[gone]).await?;
+        }
         let (any, mark) = self.shared.forget(id, up_to).await?;
         self.shared.tell(id, mark).await?;
         self.journal.forget(id, mark, true, began);

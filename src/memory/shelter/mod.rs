@@ -8,6 +8,7 @@
 
 mod journal;
 mod keeper;
+mod listing;
 mod page;
 mod pages;
 mod shared;
@@ -21,17 +22,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use journal::{Journal, Sharing};
 use keeper::Keeper;
+pub(super) use listing::Walk;
 use pages::Own;
 pub use shared::{Answer, Became, Failed, Found, News, Portion, SharedMemory};
+use tokio::join;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{History, Memory, MemoryUnavailable, Written};
+use super::{History, Listing, ListingQuery, Memory, MemoryUnavailable, Written};
 use crate::config;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Chain;
 use crate::telemetry::metrics::Metrics;
-use crate::words::{ConversationId, Message, MessageId};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash};
 
 /// A shared memory that goes on in this process while it cannot be asked, and is brought up to date afterwards.
 pub struct ShelteredMemory<S> {
@@ -53,7 +56,7 @@ impl<S: SharedMemory> ShelteredMemory<S> {
 
     async fn write(
         &self,
-        id: &ConversationId,
+        id: &ConversationKey,
         messages: &[Message],
         whole: bool,
     ) -> Result<Written, MemoryUnavailable> {
@@ -61,7 +64,12 @@ impl<S: SharedMemory> ShelteredMemory<S> {
         let (portion, began) = (Portion::said(messages, whole, shared.now()), Instant::now());
         let sharing = journal.sharing(id);
         let here = journal.write(id, &portion, began);
-        let answer = match shared.write(id, &portion).await {
+        // Side by side: who waits for the one does not wait longer for the other.
+        let (answer, enlisted) = join!(shared.write(id, &portion), shared.enlist(id, portion.updated_at));
+        if enlisted.is_err() {
+            journal.note_unlisted(id);
+        }
+        let answer = match answer {
             Ok(answer) => answer,
             Err(failed) => {
                 self.inside.missed(sharing, &failed);
@@ -83,7 +91,7 @@ impl<S: SharedMemory> ShelteredMemory<S> {
 impl<S: SharedMemory> Memory for ShelteredMemory<S> {
     async fn add(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         messages: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.write(conversation, messages, false).await
@@ -91,17 +99,24 @@ impl<S: SharedMemory> Memory for ShelteredMemory<S> {
 
     async fn merge(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         turn: &[Message],
     ) -> Result<Written, MemoryUnavailable> {
         self.write(conversation, turn, true).await
     }
 
-    async fn history(&self, conversation: &ConversationId) -> Result<Option<History>, MemoryUnavailable> {
+    async fn history(&self, conversation: &ConversationKey) -> Result<Option<History>, MemoryUnavailable> {
         let Inside { shared, journal } = &self.inside;
         let began = Instant::now();
         match shared.read(conversation).await {
-            Ok(found) => Ok(journal.learn(conversation, found, began)),
+            Ok(found) => {
+                let history = journal.learn(conversation, found, began);
+                if history.is_some() {
+                    // It lives on, so must its entry; there is no hurry.
+                    journal.note_unlisted(conversation);
+                }
+                Ok(history)
+            }
             Err(failed) => match journal.read(conversation) {
                 Own::Said(history) => Ok(Some(history)),
                 Own::Forgotten => Ok(None),
@@ -112,7 +127,7 @@ impl<S: SharedMemory> Memory for ShelteredMemory<S> {
 
     async fn clear(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         up_to: MessageId,
     ) -> Result<bool, MemoryUnavailable> {
         let sharing = self.inside.journal.sharing(conversation);
@@ -125,13 +140,22 @@ impl<S: SharedMemory> Memory for ShelteredMemory<S> {
             }
         }
     }
+
+    async fn list(&self, of: PrincipalHash, query: &ListingQuery) -> Result<Listing, MemoryUnavailable> {
+        let Inside { shared, journal } = &self.inside;
+        let walk = Walk { unshared: journal.unshared_of(of), ..Walk::new(shared.as_ref(), of) };
+        match walk.part(query).await {
+            Err(Failed::Away(_)) => Ok(Listing { degraded: true, ..Listing::part(journal.list(of), query) }),
+            part => Ok(part?),
+        }
+    }
 }
 
 impl<S: SharedMemory> Inside<S> {
     /// Takes in what became of messages that were written to the shared memory by a call that began at `began`.
     async fn settled(
         &self,
-        id: &ConversationId,
+        id: &ConversationKey,
         messages: &[Message],
         answer: Answer,
         began: Instant,

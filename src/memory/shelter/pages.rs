@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
+use super::listing::Unshared;
 use super::page::Page;
 use super::shared::{Found, Portion};
 use super::shelf::Shelf;
 use crate::config;
 use crate::memory::conversation::turn_of;
-use crate::memory::{History, Written};
-use crate::words::{ConversationId, Message, MessageId};
+use crate::memory::{History, ListingItem, Written};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Realm, Timestamp};
 
 /// Of the copy's room, what is not shared may fill one part in so many: the rest is for reading.
 const PINNED_SHARE: usize = 2;
@@ -31,11 +32,13 @@ pub(super) struct Pages {
     /// Up to which message a conversation was forgotten; pinned until that is shared.
     marks: Shelf<MessageId>,
     /// Every unconfirmed message, the oldest first.
-    by_age: BTreeSet<(MessageId, ConversationId)>,
+    by_age: BTreeSet<(MessageId, ConversationKey)>,
     /// Conversations of which the shared memory may have lost something.
-    doubted: BTreeSet<ConversationId>,
+    doubted: BTreeSet<ConversationKey>,
+    /// Conversations whose entry in their owner's list is to be written anew.
+    unlisted: BTreeSet<ConversationKey>,
     /// Conversations that somebody is sharing something of, and how many do.
-    busy: HashMap<ConversationId, usize>,
+    busy: HashMap<ConversationKey, usize>,
     bytes: usize,
     pinned_bytes: usize,
     most_messages: usize,
@@ -50,6 +53,7 @@ impl Pages {
             marks: Shelf::new(*settings.ttl),
             by_age: BTreeSet::new(),
             doubted: BTreeSet::new(),
+            unlisted: BTreeSet::new(),
             busy: HashMap::new(),
             bytes: 0,
             pinned_bytes: 0,
@@ -68,18 +72,18 @@ impl Pages {
         (self.by_age.len(), self.marks.pinned().len())
     }
 
-    pub(super) fn write(&mut self, id: &ConversationId, portion: &Portion, now: Instant) -> Written {
+    pub(super) fn write(&mut self, id: &ConversationKey, portion: &Portion, now: Instant) -> Written {
         let mark = self.mark(id, now);
         let most = self.most_messages;
         self.change(id, now, |page| page.write(portion, mark, most))
     }
 
-    pub(super) fn confirm(&mut self, id: &ConversationId, messages: &[Message], now: Instant) {
+    pub(super) fn confirm(&mut self, id: &ConversationKey, messages: &[Message], now: Instant) {
         self.change(id, now, |page| page.confirm(messages));
     }
 
     /// What is known here; asking is a use.
-    pub(super) fn read(&mut self, id: &ConversationId, now: Instant) -> Own {
+    pub(super) fn read(&mut self, id: &ConversationKey, now: Instant) -> Own {
         let mark = self.mark(id, now);
         let history = self.change(id, now, |page| page.history().clone());
         match mark {
@@ -92,7 +96,7 @@ impl Pages {
     /// Forgets up to a mark; says whether there was anything.
     pub(super) fn forget(
         &mut self,
-        id: &ConversationId,
+        id: &ConversationKey,
         up_to: MessageId,
         shared: bool,
         now: Instant,
@@ -102,14 +106,14 @@ impl Pages {
     }
 
     /// Takes in a forgetting that was heard of, which is no use of the conversation.
-    pub(super) fn hear(&mut self, id: &ConversationId, up_to: MessageId, now: Instant) {
+    pub(super) fn hear(&mut self, id: &ConversationKey, up_to: MessageId, now: Instant) {
         let mark = self.raise(id, up_to, true, now);
         if let Some(last_use) = self.pages.last_use(id) {
             self.change(id, last_use, |page| page.forget(mark));
         }
     }
 
-    fn raise(&mut self, id: &ConversationId, up_to: MessageId, shared: bool, now: Instant) -> MessageId {
+    fn raise(&mut self, id: &ConversationKey, up_to: MessageId, shared: bool, now: Instant) -> MessageId {
         let known = self.mark(id, now);
         if Some(up_to) > known || (shared && Some(up_to) == known) {
             self.marks.put(id.clone(), up_to, !shared, now);
@@ -121,7 +125,7 @@ impl Pages {
     /// which turns were here in another version.
     pub(super) fn learn(
         &mut self,
-        id: &ConversationId,
+        id: &ConversationKey,
         found: Found,
         now: Instant,
     ) -> (Option<History>, BTreeSet<u128>) {
@@ -141,12 +145,12 @@ impl Pages {
     }
 
     /// Somebody begins to share what they write: nobody else need do it meanwhile.
-    pub(super) fn begins(&mut self, id: &ConversationId) {
+    pub(super) fn begins(&mut self, id: &ConversationKey) {
         *self.busy.entry(id.clone()).or_default() += 1;
     }
 
     /// Somebody has ended that, one way or the other.
-    pub(super) fn ends(&mut self, id: &ConversationId) {
+    pub(super) fn ends(&mut self, id: &ConversationKey) {
         if let Some(count) = self.busy.get_mut(id) {
             *count -= 1;
             if *count == 0 {
@@ -162,20 +166,64 @@ impl Pages {
     }
 
     /// Whether the shared memory has to be asked what it still has of this conversation.
-    pub(super) fn is_doubted(&self, id: &ConversationId, now: Instant) -> bool {
+    pub(super) fn is_doubted(&self, id: &ConversationKey, now: Instant) -> bool {
         let known = self.pages.peek(id, now).is_some() || self.marks.peek(id, now).is_some();
         known && self.doubted.contains(id)
     }
 
-    pub(super) fn trust(&mut self, id: &ConversationId) {
+    /// All of it is where it should be.
+    pub(super) fn trust(&mut self, id: &ConversationKey) {
         self.doubted.remove(id);
+        self.unlisted.remove(id);
+    }
+
+    /// The entry in its owner's list is to be written anew. Of too many the next use tells again.
+    pub(super) fn note_unlisted(&mut self, id: &ConversationKey) {
+        if id.realm() != Realm::Common && self.unlisted.len() < self.most_conversations {
+            self.unlisted.insert(id.clone());
+        }
+    }
+
+    /// When it was spoken in last, if anything of it is here; looking is no use.
+    pub(super) fn updated(&self, id: &ConversationKey, now: Instant) -> Option<Timestamp> {
+        Some(self.pages.peek(id, now)?.history().updated())
+    }
+
+    /// What is here of a principal.
+    pub(super) fn list(&self, of: PrincipalHash, now: Instant) -> Vec<ListingItem> {
+        self.items(self.pages.keys(), of, now).collect()
+    }
+
+    /// What is here and not shared of a principal.
+    pub(super) fn unshared_of(&self, of: PrincipalHash, now: Instant) -> Unshared {
+        let said = self.items(self.pages.pinned(), of, now).map(|item| (item.id.clone(), item)).collect();
+        let is_own = |key: &&ConversationKey| key.realm() == Realm::Own(of);
+        let is_empty = |key: &&ConversationKey| self.pages.peek(key, now).is_none();
+        let forgotten = self.marks.pinned().filter(is_own).filter(is_empty);
+        Unshared { said, forgotten: forgotten.map(|key| key.id().clone()).collect() }
+    }
+
+    fn items<'a>(
+        &'a self,
+        keys: impl Iterator<Item = &'a ConversationKey>,
+        of: PrincipalHash,
+        now: Instant,
+    ) -> impl Iterator<Item = ListingItem> {
+        let own = keys.filter(move |key| key.realm() == Realm::Own(of));
+        own.filter_map(move |key| {
+            Some(ListingItem::of(key.id().clone(), self.pages.peek(key, now)?.history()))
+        })
     }
 
     /// Some conversations of which something is to be shared and nobody does, but none of those left out: forgotten ones
     /// first, then the oldest messages, then what is in doubt.
-    pub(super) fn work(&self, most: usize, left_out: &BTreeSet<ConversationId>) -> BTreeSet<ConversationId> {
+    pub(super) fn work(
+        &self,
+        most: usize,
+        left_out: &BTreeSet<ConversationKey>,
+    ) -> BTreeSet<ConversationKey> {
         let of_messages = self.by_age.iter().map(|(_, id)| id);
-        let all = self.marks.pinned().chain(of_messages).chain(&self.doubted);
+        let all = self.marks.pinned().chain(of_messages).chain(&self.doubted).chain(&self.unlisted);
         let mut work = BTreeSet::new();
         for id in all.filter(|id| !left_out.contains(*id) && !self.busy.contains_key(*id)) {
             if work.len() == most {
@@ -187,7 +235,7 @@ impl Pages {
     }
 
     /// What of this conversation is still to be shared, if nobody does: its mark, and messages.
-    pub(super) fn unshared(&self, id: &ConversationId, now: Instant) -> (Option<MessageId>, Vec<Portion>) {
+    pub(super) fn unshared(&self, id: &ConversationKey, now: Instant) -> (Option<MessageId>, Vec<Portion>) {
         if self.busy.contains_key(id) {
             return (None, Vec::new());
         }
@@ -227,7 +275,7 @@ impl Pages {
             self.marks.remove_oldest();
         }
         let too_many = self.marks.pinned().len().saturating_sub(self.most_conversations);
-        let oldest: Vec<ConversationId> = self.marks.pinned().take(too_many).cloned().collect();
+        let oldest: Vec<ConversationKey> = self.marks.pinned().take(too_many).cloned().collect();
         for id in &oldest {
             self.marks.remove(id);
         }
@@ -245,12 +293,12 @@ impl Pages {
     }
 
     /// Up to where the conversation was forgotten; looking is a use.
-    fn mark(&mut self, id: &ConversationId, now: Instant) -> Option<MessageId> {
+    fn mark(&mut self, id: &ConversationKey, now: Instant) -> Option<MessageId> {
         self.marks.get(id, now).copied()
     }
 
     /// Changes a page, which is a use; one without messages is none.
-    fn change<R>(&mut self, id: &ConversationId, now: Instant, work: impl FnOnce(&mut Page) -> R) -> R {
+    fn change<R>(&mut self, id: &ConversationKey, now: Instant, work: impl FnOnce(&mut Page) -> R) -> R {
         let is_live = self.pages.peek(id, now).is_some();
         let mut page = self.take(id).filter(|_| is_live).unwrap_or_default();
         let result = work(&mut page);
@@ -258,7 +306,7 @@ impl Pages {
         result
     }
 
-    fn take(&mut self, id: &ConversationId) -> Option<Page> {
+    fn take(&mut self, id: &ConversationKey) -> Option<Page> {
         let page = self.pages.remove(id)?;
         self.bytes = self.bytes.saturating_sub(page.bytes());
         if !page.unconfirmed().is_empty() {
@@ -270,7 +318,7 @@ impl Pages {
         Some(page)
     }
 
-    fn put(&mut self, id: &ConversationId, page: Page, now: Instant) {
+    fn put(&mut self, id: &ConversationKey, page: Page, now: Instant) {
         if page.history().messages.is_empty() {
             return;
         }

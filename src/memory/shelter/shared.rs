@@ -5,9 +5,9 @@ use std::error::Error;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::memory::{History, MemoryUnavailable};
+use crate::memory::{History, ListingItem, ListingPlace, MemoryUnavailable};
 use crate::redis::Resync;
-use crate::words::{ConversationId, Message, MessageId, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Timestamp};
 
 /// Messages of one turn, on their way.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ pub struct News {
     /// The place of its last entry; empty in an empty list.
     pub place: String,
     /// What was forgotten, and up to where.
-    pub forgotten: Vec<(ConversationId, MessageId)>,
+    pub forgotten: Vec<(ConversationKey, MessageId)>,
 }
 
 /// Why the shared memory was of no use.
@@ -101,20 +101,33 @@ pub trait SharedMemory: Send + Sync + 'static {
     fn resync(&self) -> watch::Receiver<Resync>;
 
     /// Writes messages of one turn.
-    async fn write(&self, conversation: &ConversationId, portion: &Portion) -> Result<Answer, Failed>;
+    async fn write(&self, conversation: &ConversationKey, portion: &Portion) -> Result<Answer, Failed>;
 
     /// Reads what is kept.
-    async fn read(&self, conversation: &ConversationId) -> Result<Found, Failed>;
+    async fn read(&self, conversation: &ConversationKey) -> Result<Found, Failed>;
 
     /// Forgets everything up to a message; answers whether there was anything, and the mark that counts.
     async fn forget(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
         up_to: MessageId,
     ) -> Result<(bool, MessageId), Failed>;
 
+    /// Puts a conversation that was spoken in at this moment into its owner's list. The list is an index only: it may name
+    /// what is gone, and miss for a while what is there. Nobody's conversations are in none.
+    async fn enlist(&self, conversation: &ConversationKey, updated_at: Timestamp) -> Result<(), Failed>;
+
+    /// A principal's list, the conversations that were spoken in last, in no order.
+    async fn listed(&self, of: PrincipalHash) -> Result<Vec<ListingPlace>, Failed>;
+
+    /// Takes conversations from a list, unless they were spoken in after these moments.
+    async fn strike(&self, of: PrincipalHash, gone: &[ListingPlace]) -> Result<(), Failed>;
+
+    /// What a list says of a conversation; looking is no use of it.
+    async fn peek(&self, conversation: &ConversationKey) -> Result<Option<ListingItem>, Failed>;
+
     /// Tells all replicas that something was forgotten.
-    async fn tell(&self, conversation: &ConversationId, mark: MessageId) -> Result<(), Failed>;
+    async fn tell(&self, conversation: &ConversationKey, mark: MessageId) -> Result<(), Failed>;
 
     /// The end of the list of forgotten conversations.
     async fn newest_news(&self) -> Result<News, Failed>;

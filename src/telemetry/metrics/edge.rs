@@ -2,23 +2,32 @@
 
 use super::family::{Counter as counter, Gauge as gauge, Histogram as histogram, Name, family};
 use super::labels::*;
+use super::shape::Buckets;
 
-/// Reads are sub-millisecond, blocking chat runs to the deadline.
-const REQUEST: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
-];
-/// 60 s is a proxy cutting: a visible cliff.
-const STREAM: &[f64] = &[0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
-/// The idle bound is a bound.
-const SOCKET: &[f64] = &[1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 21600.0, 86400.0];
-/// Local is µs, Redis below 1 ms, its ceiling 50 ms.
-const DECISION: &[f64] =
-    &[0.000001, 0.00001, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05];
+const REQUEST: Buckets = Buckets {
+    why: "Reads are sub-millisecond, blocking chat runs to the deadline.",
+    bounds: &[
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+        120.0,
+    ],
+};
+const STREAM: Buckets = Buckets {
+    why: "60 s is a proxy cutting: a visible cliff.",
+    bounds: &[0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0],
+};
+const SOCKET: Buckets = Buckets {
+    why: "The idle bound is a bound.",
+    bounds: &[1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 21600.0, 86400.0],
+};
+const DECISION: Buckets = Buckets {
+    why: "Local is µs, Redis below 1 ms, its ceiling 50 ms.",
+    bounds: &[0.000001, 0.00001, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05],
+};
 
 family! {
     /// Requests.
     Http {
-        /// Requests answered, by method, route and status; 499 is a client that left first.
+        /// Requests answered; HEAD counts as GET, what no operation answers as _OTHER on unmatched, a client that left first as 499.
         counter requests = "http_requests_total" [method: Method, route: Name, status: Name];
         /// Time to the last byte of a buffered response, or to the headers of a stream or upgrade.
         histogram duration = "http_request_duration_seconds" [method: Method, route: Name, status_class: StatusClass] in REQUEST;
@@ -35,6 +44,8 @@ family! {
         counter accepted = "tcp_connections_accepted_total";
         /// TCP connections closed, by reason.
         counter closed = "tcp_connections_closed_total" [reason: ConnectionEnd];
+        /// When the certificate of a port ends, where it speaks TLS.
+        gauge certificate_expiry = "tls_certificate_expiry_timestamp_seconds" [port: TlsPort];
     }
 }
 family! {

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
+use super::shape::Shape;
+
 /// One value of a label.
 pub trait Label {
-    /// How many values there are; `None` if they are names known only when the process starts.
-    const COUNT: Option<usize>;
+    /// Every value there is; `None` if they are names known only when the process starts.
+    const TEXTS: Option<&'static [&'static str]>;
 
     /// The value as it is exported.
     fn as_label(&self) -> &str;
@@ -27,7 +29,7 @@ impl From<&str> for Name {
 }
 
 impl Label for Name {
-    const COUNT: Option<usize> = None;
+    const TEXTS: Option<&'static [&'static str]> = None;
 
     fn as_label(&self) -> &str {
         &self.0
@@ -171,43 +173,41 @@ impl<L: Labels> Histogram<L> {
 mod registering {
     use super::*;
 
+    /// A histogram costs a dozen series for each combination of labels: one with more combinations than this waits for
+    /// its first observation.
+    const MOST_HISTOGRAMS_AT_ZERO: usize = 10;
+
+    fn names(shape: &Shape) -> Vec<&'static str> {
+        shape.labels.iter().map(|(name, _)| *name).collect()
+    }
+
     impl<L: Labels> Counter<L> {
-        pub(in crate::telemetry) fn register(
-            r: &Registry,
-            name: &str,
-            help: &str,
-            labels: &[&str],
-            _: &[f64],
-        ) -> Self {
-            let inner = IntCounterVec::new(Opts::new(name, help), labels).expect("a valid metric");
-            r.register(Box::new(inner.clone())).expect("a new metric");
+        pub(in crate::telemetry) fn register(registry: &Registry, shape: &Shape) -> Self {
+            let inner =
+                IntCounterVec::new(Opts::new(shape.name, shape.help), &names(shape)).expect("a valid metric");
+            registry.register(Box::new(inner.clone())).expect("a new metric");
+            // From zero, so that a first increase is seen as one.
+            shape.combinations().iter().for_each(|values| drop(inner.with_label_values(values)));
             Self { inner, labels: PhantomData }
         }
     }
     impl<L: Labels> Gauge<L> {
-        pub(in crate::telemetry) fn register(
-            r: &Registry,
-            name: &str,
-            help: &str,
-            labels: &[&str],
-            _: &[f64],
-        ) -> Self {
-            let inner = IntGaugeVec::new(Opts::new(name, help), labels).expect("a valid metric");
-            r.register(Box::new(inner.clone())).expect("a new metric");
+        pub(in crate::telemetry) fn register(registry: &Registry, shape: &Shape) -> Self {
+            let inner =
+                IntGaugeVec::new(Opts::new(shape.name, shape.help), &names(shape)).expect("a valid metric");
+            registry.register(Box::new(inner.clone())).expect("a new metric");
             Self { inner, labels: PhantomData }
         }
     }
     impl<L: Labels> Histogram<L> {
-        pub(in crate::telemetry) fn register(
-            r: &Registry,
-            name: &str,
-            help: &str,
-            labels: &[&str],
-            b: &[f64],
-        ) -> Self {
-            let options = HistogramOpts::new(name, help).buckets(b.to_vec());
-            let inner = HistogramVec::new(options, labels).expect("a valid metric");
-            r.register(Box::new(inner.clone())).expect("a new metric");
+        pub(in crate::telemetry) fn register(registry: &Registry, shape: &Shape) -> Self {
+            let options = HistogramOpts::new(shape.name, shape.help).buckets(shape.buckets.bounds.to_vec());
+            let inner = HistogramVec::new(options, &names(shape)).expect("a valid metric");
+            registry.register(Box::new(inner.clone())).expect("a new metric");
+            let combinations = shape.combinations();
+            if combinations.len() <= MOST_HISTOGRAMS_AT_ZERO {
+                combinations.iter().for_each(|values| drop(inner.with_label_values(values)));
+            }
             Self { inner, labels: PhantomData }
         }
     }
@@ -229,33 +229,32 @@ macro_rules! family {
             $( #[doc = $help] pub $field: $kind<($($($value,)*)?)>, )*
         }
 
-        #[cfg(test)]
         impl $family {
-            /// Every metric of the family with what multiplies its series.
-            pub(super) const SHAPES: &'static [$crate::telemetry::metrics::series::Shape] = &[$(
-                $crate::telemetry::metrics::series::Shape {
+            /// Every metric of the family, as it is registered and documented.
+            pub(super) const SHAPES: &'static [$crate::telemetry::metrics::shape::Shape] = &[$(
+                $crate::telemetry::metrics::shape::Shape {
+                    kind: stringify!($kind),
                     name: $name,
+                    help: $help.trim_ascii_start(),
                     buckets: family!(@buckets $($buckets)?),
                     labels: &[$($((
                         stringify!($label),
-                        <$value as $crate::telemetry::metrics::family::Label>::COUNT,
+                        <$value as $crate::telemetry::metrics::family::Label>::TEXTS,
                     )),*)?],
                 },
             )*];
-        }
 
-        impl $family {
             pub(super) fn register(registry: &prometheus::Registry) -> Self {
                 Self {
                     $( $field: $kind::register(
-                        registry, $name, $help.trim(), &[$($(stringify!($label)),*)?], family!(@buckets $($buckets)?),
+                        registry, $crate::telemetry::metrics::shape::named(Self::SHAPES, $name),
                     ), )*
                 }
             }
         }
     };
     (@buckets $buckets:expr) => { $buckets };
-    (@buckets) => { &[] };
+    (@buckets) => { $crate::telemetry::metrics::shape::Buckets::NONE };
 }
 pub(super) use family;
 
@@ -273,7 +272,7 @@ macro_rules! label {
         }
 
         impl $crate::telemetry::metrics::family::Label for $name {
-            const COUNT: Option<usize> = Some(Self::ALL.len());
+            const TEXTS: Option<&'static [&'static str]> = Some(&[$($text),*]);
 
             fn as_label(&self) -> &str {
                 match self { $(Self::$variant => $text),* }

@@ -21,6 +21,10 @@ label! {
     }
 }
 label! {
+    /// Which port speaks TLS.
+    TlsPort { Public = "public", Management = "management" }
+}
+label! {
     /// Why an event stream ended.
     StreamEnd {
         Completed = "completed", ClientGone = "client_gone", SlowReader = "slow_reader", Drain = "drain",
@@ -46,7 +50,7 @@ label! {
     /// Why an upgrade was refused.
     SocketRefusal {
         PerClient = "per_client", Total = "total", RateLimit = "rate_limit", Draining = "draining",
-        Subprotocol = "subprotocol", NotAnUpgrade = "not_an_upgrade",
+        Subprotocol = "subprotocol", NotAnUpgrade = "not_an_upgrade", Origin = "origin",
     }
 }
 label! {
@@ -132,7 +136,7 @@ label! {
 }
 label! {
     /// What is done with a conversation.
-    MemoryOperation { Add = "add", History = "history", Clear = "clear" }
+    MemoryOperation { Add = "add", History = "history", Clear = "clear", List = "list" }
 }
 label! {
     /// How an operation ended.
@@ -180,7 +184,9 @@ label! {
 }
 label! {
     /// Files that are read again when they change.
-    WatchedFile { Flags = "flags", Keys = "keys", Jwks = "jwks" }
+    WatchedFile {
+        Flags = "flags", Keys = "keys", Jwks = "jwks", Tls = "tls", ManagementTls = "management_tls",
+    }
 }
 
 impl From<&http::Method> for Method {

@@ -1,13 +1,15 @@
 //! Every metric of the program. A metric's doc comment is its help text; label values are enums or names known at
 //! the start, so the number of series is a product of what can be counted. The catalogue is `observability.md`.
 
+pub mod catalogue;
+mod conventions;
 mod edge;
 mod family;
 mod labels;
 mod model;
 mod reloads;
-#[cfg(test)]
 mod series;
+mod shape;
 mod state;
 mod turns;
 

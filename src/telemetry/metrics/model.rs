@@ -2,16 +2,24 @@
 
 use super::family::{Counter as counter, Gauge as gauge, Histogram as histogram, Name, family};
 use super::labels::*;
+use super::shape::Buckets;
 
-/// The cache answers in µs; the model is cut at 1.5 s.
-const ROUTING: &[f64] = &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0];
-/// From a short answer to the turn's deadline.
-const CALL: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0];
-/// The same as a turn's, so that the difference is ours; 20 s is the time-out.
-pub(super) const FIRST_TOKEN: &[f64] =
-    &[0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0];
-/// 10 to 50 ms is normal, 15 s the time-out.
-const CHUNK: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 5.0, 15.0];
+const ROUTING: Buckets = Buckets {
+    why: "The cache answers in µs; the model is cut at 1.5 s.",
+    bounds: &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0],
+};
+const CALL: Buckets = Buckets {
+    why: "From a short answer to the turn's deadline.",
+    bounds: &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0],
+};
+pub(super) const FIRST_TOKEN: Buckets = Buckets {
+    why: "The same as a turn's, so that the difference is ours; 20 s is the time-out.",
+    bounds: &[0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0],
+};
+const CHUNK: Buckets = Buckets {
+    why: "10 to 50 ms is normal, 15 s the time-out.",
+    bounds: &[0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 5.0, 15.0],
+};
 
 family! {
     /// Circuits.

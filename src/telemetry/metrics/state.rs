@@ -2,10 +2,12 @@
 
 use super::family::{Counter as counter, Gauge as gauge, Histogram as histogram, Name, family};
 use super::labels::*;
+use super::shape::Buckets;
 
-/// Time-outs are 0.25 and 1 s.
-const OPERATION: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+const OPERATION: Buckets = Buckets {
+    why: "Time-outs are 0.25 and 1 s.",
+    bounds: &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0],
+};
 
 family! {
     /// Redis.

@@ -14,7 +14,7 @@ use super::journal::Journal;
 use super::outcome::{Finished, Flushed, Loss, PushError};
 use super::{Claim, LogPage, Record};
 use crate::config;
-use crate::words::{CancelReason, Event, EventBody, EventId, TurnId, TurnStatus};
+use crate::words::{CancelReason, Event, EventBody, EventId, Realm, TurnId, TurnStatus};
 pub(super) use writing::Work;
 
 /// How far this owner is with the turn.
@@ -260,6 +260,11 @@ impl Live {
 
 /// What readers do.
 impl Live {
+    /// Whose the turn is.
+    pub fn realm(&self) -> Realm {
+        self.record.conversation.realm()
+    }
+
     pub(super) fn record(&self) -> &Record {
         &self.record
     }

@@ -9,7 +9,7 @@ use crate::words::EventId;
 /// What the writer does next.
 pub(in crate::turnlog) enum Work {
     /// The log has nothing: all of the turn, and how many events that is.
-    Restore(LogPage, usize),
+    Restore(Box<LogPage>, usize),
     Write(Batch),
     Release(EventId),
     Wait(Due),
@@ -22,7 +22,7 @@ impl Live {
         match (state.phase, state.journal.due()) {
             (Phase::Durable | Phase::Lost(_), _) => Work::Over,
             _ if state.is_missing => {
-                Work::Restore(self.page_of(state.journal.all(), state.cancel), state.journal.len())
+                Work::Restore(self.page_of(state.journal.all(), state.cancel).into(), state.journal.len())
             }
             (_, Due::Now) | (Phase::Releasing, Due::At(_)) => Work::Write(state.journal.batch()),
             (Phase::Releasing, Due::Never) => Work::Release(state.journal.last_written()),

@@ -9,7 +9,7 @@ use futures_util::stream;
 use crate::redis::{Call, Keys, Redis};
 use crate::telemetry::metrics::RedisOperation;
 use crate::turnlog::{Claim, LogUnavailable};
-use crate::words::{ConversationId, ReplicaId, TurnId};
+use crate::words::{ConversationKey, ReplicaId, TurnId};
 
 /// How long an entry outlives the last sign of its replica; no turn lives as long.
 const LIFE_SECONDS: u64 = 3600;
@@ -27,7 +27,7 @@ type Looked = (TurnId, Option<(String, u64, String)>);
 pub(super) struct Index {
     redis: Redis,
     /// Turns claimed here and not ended, with their conversations.
-    mine: Mutex<HashMap<TurnId, (ReplicaId, ConversationId)>>,
+    mine: Mutex<HashMap<TurnId, (ReplicaId, ConversationKey)>>,
 }
 
 impl Index {
@@ -41,7 +41,7 @@ impl Index {
     }
 
     /// Notes that the turn is ours.
-    pub(super) fn note(&self, claim: &Claim, conversation: &ConversationId) {
+    pub(super) fn note(&self, claim: &Claim, conversation: &ConversationKey) {
         self.mine().insert(claim.turn, (claim.owner.clone(), conversation.clone()));
     }
 
@@ -159,7 +159,7 @@ impl Index {
         }
     }
 
-    fn mine(&self) -> MutexGuard<'_, HashMap<TurnId, (ReplicaId, ConversationId)>> {
+    fn mine(&self) -> MutexGuard<'_, HashMap<TurnId, (ReplicaId, ConversationKey)>> {
         self.mine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -29,8 +29,8 @@ use crate::redis::{Call, FromRedisValue, Redis, RedisError, Resync, Script};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{Metrics, RedisOperation};
 use crate::words::{
-    CancelReason, ConversationId, Event, EventBody, EventId, PersonaId, ReplicaId, ResetReason, Timestamp,
-    TurnId, TurnStatus,
+    CancelReason, ConversationKey, Event, EventBody, EventId, PersonaId, Realm, ReplicaId, ResetReason,
+    Timestamp, TurnId, TurnStatus,
 };
 
 /// Entries read at once: with as many events in each as one write has, some hundred KiB.
@@ -65,7 +65,7 @@ impl RedisTurnLog {
     }
 
     /// Begins a call on the keys of a turn's state: the turn and its log, and its conversation's newest turn.
-    fn on(&self, script: &'static Script, turn: TurnId, conversation: Option<&ConversationId>) -> Call {
+    fn on(&self, script: &'static Script, turn: TurnId, conversation: Option<&ConversationKey>) -> Call {
         let keys = self.redis.keys();
         let newest = conversation.map(|conversation| keys.current(conversation));
         script.on([keys.turn(turn), keys.log(turn)].into_iter().chain(newest))
@@ -334,6 +334,16 @@ impl TurnLog for RedisTurnLog {
         Ok(Some(page))
     }
 
+    async fn realm_of(&self, turn: TurnId) -> Result<Option<Realm>, LogUnavailable> {
+        let key = self.redis.keys().turn(turn);
+        let call = Call::command(RedisOperation::Read, "HGET", key).arg("conversation");
+        let conversation: Option<String> = self.redis.read(&call).await?;
+        let Some(conversation) = conversation else { return self.unknown() };
+        let conversation: ConversationKey =
+            conversation.parse().map_err(|_| record::Unreadable("conversation"))?;
+        Ok(Some(conversation.realm()))
+    }
+
     async fn changed(&self, turn: TurnId, seen: EventId) {
         self.followed.changed(turn, seen).await;
     }
@@ -347,7 +357,7 @@ impl TurnLog for RedisTurnLog {
 
     async fn current(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
     ) -> Result<Option<(TurnId, TurnStatus)>, LogUnavailable> {
         let key = self.redis.keys().current(conversation);
         let call = Call::command(RedisOperation::Read, "HGETALL", key);

@@ -41,7 +41,7 @@ pub(super) fn from_word<T: DeserializeOwned>(text: &str, what: &'static str) -> 
 /// Adds the fields of a turn to a call. Times are written by Redis' clock.
 pub(super) fn with_fields(call: Call, record: &Record, clock: &Clock) -> Call {
     let call = call
-        .arg(&["conversation", record.conversation.as_str(), "principal", &record.principal.to_string()])
+        .arg(&["conversation", &record.conversation.to_string(), "principal", &record.principal.to_string()])
         .arg(&["status", &word(&record.status), "epoch", &record.epoch.to_string()])
         .arg(&["owner", record.owner.as_ref().map_or("", |owner| owner.as_str())])
         .arg(&["last", &record.last.to_string(), "request", record.request.get()])
@@ -146,5 +146,29 @@ impl Fields<'_> {
 
     fn bytes(&self, name: &str) -> Option<[u8; 32]> {
         self.0.get(name)?.as_slice().try_into().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of the input are fields and their values, in turns; the last one is an entry of the log.
+    #[test]
+    fn fuzz_kept_turns() {
+        let turn = TurnId::new(crate::words::new_ulid(1), &"talk".parse().unwrap());
+        let start = EventId { epoch: 1, seq: 1 };
+        crate::fuzz::run("kept_turns", |bytes| {
+            let lines: Vec<_> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            let name = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+            let pairs = lines.chunks_exact(2).map(|pair| (name(&pair[0]), pair[1].clone()));
+            let entries: Vec<_> = lines.last().cloned().into_iter().collect();
+            if let Ok(Some(found)) = page(turn, (pairs.collect(), entries), start, &Clock::default()) {
+                assert!(found.events.iter().all(|event| event.id > start));
+                let printed = array(&found.events);
+                assert_eq!(events(&[printed], start).unwrap().len(), found.events.len());
+                crate::turnlog::fold(&found.record, &found.events);
+            }
+        });
     }
 }

@@ -61,15 +61,15 @@ fn each_fault_has_its_pointer() {
         (json!({"message": "a", "on_busy": "queue"}), vec!["#/on_busy"]),
         (json!({"message": "a", "metadata": []}), vec!["#/metadata"]),
         (json!({"message": "a", "metadata": pairs}), vec!["#/metadata"]),
-        (json!({"message": "a", "metadata": {"n": 1}}), vec!["#/metadata/n"]),
-        (json!({"message": "a", "metadata": {"n": "x".repeat(513)}}), vec!["#/metadata/n"]),
+        (json!({"message": "a", "metadata": {"n": 1}}), vec!["#/metadata"]),
+        (json!({"message": "a", "metadata": {"n": "x".repeat(513)}}), vec!["#/metadata"]),
         (json!({"message": "a", "metadata": {"": "x"}}), vec!["#/metadata"]),
-        (json!({"message": "a", "Personas": []}), vec!["#/Personas"]),
-        (json!({"message": "a", "a/b~c é": 1}), vec!["#/a~1b~0c%20%C3%A9"]),
+        (json!({"message": "a", "Personas": []}), vec!["#"]),
+        (json!({"message": "a", "a/b~c é": 1}), vec!["#"]),
         (json!({"message": "a", "x".repeat(65): 1}), vec!["#"]),
         (
             json!({"stream": true, "message": "", "conversation_id": "", "on_busy": 1}),
-            vec!["#/stream", "#/message", "#/conversation_id", "#/on_busy"],
+            vec!["#", "#/message", "#/conversation_id", "#/on_busy"],
         ),
     ];
     for (body, expected) in table {
@@ -80,14 +80,20 @@ fn each_fault_has_its_pointer() {
 
 #[test]
 fn a_fault_says_what_must_be_and_never_what_was() {
-    let faults = chat(json!({"message": "sesame", "conversation_id": "open sesame", "on_busy": "sesame"}));
-    assert!(faults.unwrap_err().iter().all(|fault| !fault.detail.contains("sesame")));
+    let faults = chat(json!({
+        "message": "sesame", "conversation_id": "open sesame", "on_busy": "sesame", "sesame": 1,
+        "metadata": {"sesame": 1}, "personas": ["Sesame"],
+    }));
+    let told = format!("{:?}", faults.unwrap_err());
+    assert!(!told.to_lowercase().contains("sesame"), "{told}");
 }
 
 #[test]
 fn a_thousand_faults_make_a_short_answer() {
-    let body: Map<String, Value> = (0..1000).map(|n| (format!("member-{n}"), n.into())).collect();
-    assert_eq!(chat_request(&body, 3).unwrap_err().len(), 32);
+    let mut body: Map<String, Value> = (0..1000).map(|n| (format!("member-{n}"), n.into())).collect();
+    body.insert("metadata".into(), (0..16).map(|n| (n.to_string(), n.into())).collect::<Map<_, _>>().into());
+    body.insert("personas".into(), vec![Value::Null; 1000].into());
+    assert_eq!(chat_request(&body, 1000).unwrap_err().len(), 32);
 }
 
 #[test]

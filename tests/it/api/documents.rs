@@ -82,6 +82,7 @@ fn the_names_of_the_operations_never_change() {
         "getTurn",
         "streamTurnEvents",
         "cancelTurn",
+        "listConversations",
         "getConversation",
         "deleteConversation",
         "listMessages",

@@ -5,7 +5,7 @@ use polylogue::chat;
 use polylogue::http::body::chat_request;
 use polylogue::http::problem::{Fault, Problem};
 use polylogue::http::wire;
-use polylogue::words::{ErrorCode, Event, Failure, Message, RequestId, Turn};
+use polylogue::words::{ErrorCode, Event, Failure, Message, RequestId, Timestamp, Turn};
 use serde_json::{Value, json};
 
 const EVENTS: [&str; 11] = [
@@ -122,6 +122,33 @@ fn the_documented_events_take_nothing_else() {
     wrong(|event| event["type"] = "reply.sung".into());
     wrong(|event| event["persona"] = "No One".into());
     wrong(|event| drop(event.as_object_mut().unwrap().remove("text")));
+}
+
+#[test]
+fn a_page_of_conversations_is_documented_as_it_is_written() {
+    let item = json!({
+        "id": "team-42", "created_at": "2026-11-23T19:00:00.120Z", "updated_at": "2026-11-23T19:00:03.410Z",
+        "message_count": 3
+    });
+    let next = "1795460403410.team-42";
+    let whole = json!({"data": [item], "has_more": true, "next": next, "degraded": true});
+    let millis = |text: &Value| text.as_str().unwrap().parse::<Timestamp>().unwrap();
+    let listing = chat::Listing {
+        items: vec![chat::ListingItem {
+            id: "team-42".parse().unwrap(),
+            created_at: millis(&item["created_at"]),
+            updated_at: millis(&item["updated_at"]),
+            message_count: 3,
+        }],
+        next: Some(next.parse().unwrap()),
+        degraded: true,
+    };
+    let last = chat::Listing { next: None, degraded: false, ..listing.clone() };
+    assert_eq!(serde_json::to_value(wire::ConversationPage::from(listing)).unwrap(), whole);
+    documented::<wire::ConversationPage>(&whole);
+    let whole = json!({"data": [item], "has_more": false});
+    assert_eq!(serde_json::to_value(wire::ConversationPage::from(last)).unwrap(), whole);
+    documented::<wire::ConversationPage>(&whole);
 }
 
 #[test]

@@ -2,5 +2,7 @@
 
 mod bodies;
 mod documents;
+mod echoes;
 mod examples;
+mod origins;
 mod streams;

@@ -4,7 +4,7 @@ use polylogue::telemetry::metrics::{Outcome, WatchedFile};
 use serde_json::json;
 
 use super::{KeysFile, entry, hello, key};
-use crate::support::{Socket, TestApp, eventually};
+use crate::support::{Socket, TestApp, eventually, polylogue};
 
 async fn app(file: &KeysFile) -> TestApp {
     TestApp::with(|config| config.auth.keys_file = Some(file.path())).await
@@ -154,4 +154,62 @@ async fn failed_attempts_have_a_limit_that_locks_nobody_out() {
     assert_eq!((limited.status, limited.code()), (429, "rate_limited"));
     assert_eq!(limited.body["violated-policies"], json!(["failed_authentication"]));
     assert_eq!(app.with_bearer(known.reveal()).get("/api/v1/personas").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_the_program_prints_is_an_entry_of_the_file_and_its_key_opens_the_door() {
+    let made = polylogue(&["keys", "new", "web", "--expires-in", "90d", "--persona", "skeptic"], &[])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let text = String::from_utf8(made.stdout).unwrap();
+    let key = text.lines().find_map(|line| line.strip_prefix("# plg_")).unwrap();
+    let file = KeysFile::new(std::slice::from_ref(&text));
+    let app = app(&file).await;
+    assert_eq!(app.with_bearer(&format!("plg_{key}")).get("/api/v1/personas").await.status, 200);
+
+    for wrong in [
+        &["keys", "new", ""][..],
+        &["keys", "new", "web", "--expires-in", "soon"],
+        &["keys", "new", "web", "--persona", "A"],
+    ] {
+        assert_eq!(polylogue(wrong, &[]).output().unwrap().status.code(), Some(64), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_wrong_file_stops_the_start_and_the_reason_names_file_and_key_but_nothing_secret() {
+    let digest = key().digest().to_string();
+    for (text, reason) in [
+        ("[[keys]]\nname = \"web\"\n".to_owned(), "keys[0]: missing field `sha256`"),
+        (
+            format!("[[keys]]\nname = \"web\"\nsha256 = \"{}\"\n", &digest[1..]),
+            "keys[0].sha256: must be a SHA-256",
+        ),
+        (format!("[[keys]]\nname = \"web\"\nsha256 = \"{digest}\"\nrole = \"x\"\n"), "unknown field `role`"),
+        (
+            format!("[[keys]]\nname = \"web\"\nsha256 = \"{digest}\"\npolicies = [\"none\"]\n"),
+            "keys[0].policies: there is no limits.policies.none",
+        ),
+        (
+            format!(
+                "[[keys]]\nname = \"a\"\nsha256 = \"{digest}\"\n[[keys]]\nname = \"b\"\nsha256 = \"{digest}\"\n"
+            ),
+            "keys[1].sha256: another entry has the same",
+        ),
+        ("keys = 1".to_owned(), "keys: must be a sequence"),
+    ] {
+        let file = KeysFile::new(&[text]);
+        let setting = format!("auth.keys_file={}", file.path().display());
+        let free = ["--set", "server.listen=127.0.0.1:0", "--set", "server.management_listen=127.0.0.1:0"];
+        let arguments = [&free[..], &["--set", setting.as_str()]].concat();
+        let output = polylogue(&arguments, &[]).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(
+            said.contains(reason) && said.contains(&file.path().display().to_string()),
+            "{reason}: {said}"
+        );
+        assert!(!said.contains(&digest[2..40]), "{said}");
+    }
 }

@@ -185,3 +185,55 @@ fn encode_part(part: &Value) -> String {
         .unwrap()
         .to_owned()
 }
+
+/// A key pair of openssl's, as PEM: the private one and the public one.
+fn pair(arguments: &[&str]) -> (Vec<u8>, String) {
+    let openssl = |arguments: &[&str], input: &[u8]| {
+        let file = Scratch::file("pem", std::str::from_utf8(input).unwrap());
+        let mut command = std::process::Command::new("openssl");
+        let output = command.args(arguments).args(["-in", file.path().to_str().unwrap()]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let made = std::process::Command::new("openssl").arg("genpkey").args(arguments).output().unwrap();
+    let private = openssl(&["pkcs8", "-topk8", "-nocrypt"], &made.stdout);
+    let public = openssl(&["pkey", "-pubout"], &private);
+    (private, String::from_utf8(public).unwrap())
+}
+
+#[tokio::test]
+async fn a_public_key_in_a_file_may_be_rsa_an_elliptic_curve_or_ed25519() {
+    type Read = fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>;
+    let kinds: [(&[&str], Algorithm, Read); 3] = [
+        (
+            &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+            Algorithm::RS256,
+            EncodingKey::from_rsa_pem,
+        ),
+        (
+            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            Algorithm::ES256,
+            EncodingKey::from_ec_pem,
+        ),
+        (&["-algorithm", "ED25519"], Algorithm::EdDSA, EncodingKey::from_ed_pem),
+    ];
+    for (arguments, algorithm, read) in kinds {
+        let (private, public) = pair(arguments);
+        let file = Scratch::file("pem", &public);
+        let app = TestApp::with(|config| {
+            let jwt = &mut config.auth.jwt;
+            jwt.issuer = Some(super::issuer::ISSUER.into());
+            jwt.audience = vec![super::issuer::AUDIENCE.into()];
+            jwt.key_file = Some(file.path());
+        })
+        .await;
+        let sign = |key| encode(&Header::new(algorithm), &claims("ada", |_| ()), &key).unwrap();
+        assert_eq!(status(&app, &sign(read(&private).unwrap())).await, 200, "{algorithm:?}");
+        let (foreign, _) = pair(arguments);
+        assert_eq!(status(&app, &sign(read(&foreign).unwrap())).await, 401, "{algorithm:?}");
+        // Everybody has the public key; it must be good for nothing but checking.
+        let confused = EncodingKey::from_secret(public.as_bytes());
+        let confused = encode(&Header::new(Algorithm::HS256), &claims("eve", |_| ()), &confused).unwrap();
+        assert_eq!(status(&app, &confused).await, 401, "{algorithm:?}");
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use polylogue::limits::{Admission, Leases, LocalLeases};
 use polylogue::telemetry::metrics::Metrics;
-use polylogue::words::{ClientAddress, ConnectionId, Principal, new_ulid};
+use polylogue::words::{ClientAddress, ConnectionId, Principal, PrincipalHash, Timestamp, new_ulid};
 
 use crate::contract::redis::{Connected, Shape};
 
@@ -33,6 +33,8 @@ macro_rules! every_claim {
             asking_twice_takes_one_place,
             however_many_come_at_once_no_more_than_there_are_places_get_in,
             principals_do_not_mix,
+            who_has_the_places_is_known,
+            who_is_dismissed_is_known_to_everybody_for_a_while,
         }
     };
 }
@@ -221,4 +223,29 @@ async fn principals_do_not_mix(stand: Stand) {
     let bob = principal("192.0.2.2");
     assert_eq!(stand.leases.admit(&bob, socket(), MOST, stand.ttl, false).await, IN);
     assert_eq!(stand.leases.held(&bob).await, 1);
+}
+
+async fn who_has_the_places_is_known(stand: Stand) {
+    assert!(stand.leases.holders(&ada(), 9).await.is_empty());
+    let holders = stand.fill().await;
+    assert_eq!(stand.leases.holders(&ada(), 9).await, holders);
+    assert_eq!(stand.leases.holders(&ada(), 2).await, holders[..2]);
+    stand.leases.release(&ada(), holders[0]).await;
+    assert_eq!(stand.leases.holders(&ada(), 9).await, holders[1..]);
+    stand.pass(1.0).await;
+    assert!(stand.leases.holders(&ada(), 9).await.is_empty());
+}
+
+async fn who_is_dismissed_is_known_to_everybody_for_a_while(stand: Stand) {
+    let [ada, bob] = [ada(), principal("192.0.2.2")].map(|principal| PrincipalHash::of(&principal));
+    assert!(stand.leases.dismissed().await.is_empty());
+    let before = Timestamp::now().as_millis();
+    for address in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
+        stand.leases.dismiss(&principal(address)).await.unwrap();
+    }
+    for _ in 0..2 {
+        let told = stand.leases.dismissed().await;
+        assert_eq!(told.iter().map(|(who, _)| *who).collect::<Vec<_>>(), [ada, bob, ada]);
+        assert!(told.iter().all(|(_, at)| at.as_millis().abs_diff(before) < 10_000), "{told:?} at {before}");
+    }
 }

@@ -2,10 +2,12 @@
 
 mod answers;
 mod bodies;
+mod browsers;
 mod demo;
 mod leaving;
 mod limited;
 mod management;
 mod pace;
 mod raw;
+mod storm;
 mod strangers;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use polylogue::memory::Memory as _;
-use polylogue::words::{ConversationId, Role};
+use polylogue::words::{ConversationKey, Role};
 use tokio::time::{Instant, timeout};
 
 use super::stand::{Replica, all_say, here, message, said, turn};
@@ -33,7 +33,7 @@ async fn what_two_said_while_redis_was_dead_is_one_conversation_afterwards() {
 async fn a_redis_that_lost_everything_is_given_it_back() {
     let server = RedisServer::start().await;
     let [ada, bob] = [Replica::start(&server.url()), Replica::start(&server.url())];
-    let elsewhere: ConversationId = "team-43".parse().unwrap();
+    let elsewhere: ConversationKey = "team-43".parse().unwrap();
     ada.says(1).await;
     ada.says_in(&elsewhere, 7).await;
     bob.says(2).await;
@@ -143,7 +143,7 @@ async fn much_that_waited_is_shared_soon_and_callers_get_between() {
     let server = RedisServer::start().await;
     let ada = Replica::start(&server.url());
     server.kill_9();
-    let id = |n: u64| format!("c{n}").parse::<ConversationId>().unwrap();
+    let id = |n: u64| format!("c{n}").parse::<ConversationKey>().unwrap();
     for n in 0..CONVERSATIONS {
         ada.says_in(&id(n), n).await;
     }

@@ -6,7 +6,7 @@ use polylogue::memory::{Memory as _, RedisMemory, ShelteredMemory, Written};
 use polylogue::redis::Redis;
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::Metrics;
-use polylogue::words::{ConversationId, Message, MessageId, Role, Timestamp, TurnId};
+use polylogue::words::{ConversationKey, Message, MessageId, Role, Timestamp, TurnId};
 use ulid::Ulid;
 
 use crate::support::eventually;
@@ -35,7 +35,7 @@ impl Replica {
         self.says_in(&here(), n).await;
     }
 
-    pub async fn says_in(&self, id: &ConversationId, n: u64) {
+    pub async fn says_in(&self, id: &ConversationKey, n: u64) {
         let written = self.memory.add(id, &[said(n)]).await.unwrap();
         assert_eq!(written, Written::Written(1), "{n} in {id}");
     }
@@ -49,7 +49,7 @@ impl Replica {
         self.texts_in(&here()).await
     }
 
-    pub async fn texts_in(&self, id: &ConversationId) -> Option<Vec<String>> {
+    pub async fn texts_in(&self, id: &ConversationKey) -> Option<Vec<String>> {
         let history = self.memory.history(id).await.ok()?.unwrap_or_default();
         Some(history.messages.into_iter().map(|message| message.content).collect())
     }
@@ -86,7 +86,7 @@ pub async fn all_say(replicas: &[&Replica], expected: impl IntoIterator<Item = u
     }
 }
 
-pub fn here() -> ConversationId {
+pub fn here() -> ConversationKey {
     "team-42".parse().unwrap()
 }
 

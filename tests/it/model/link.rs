@@ -11,7 +11,7 @@ use polylogue::shutdown::Shutdown;
 use polylogue::turnlog::{
     Accepted, Appended, Claim, Idempotency, LogPage, LogUnavailable, NewTurn, TakenOver, TurnLog,
 };
-use polylogue::words::{CancelReason, ConversationId, Event, EventId, ReplicaId, TurnId, TurnStatus};
+use polylogue::words::{CancelReason, ConversationKey, Event, EventId, Realm, ReplicaId, TurnId, TurnStatus};
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use tokio::sync::watch;
@@ -330,6 +330,10 @@ impl TurnLog for Link {
         self.ask("read", move |store| store.read(turn, after, limit)).await
     }
 
+    async fn realm_of(&self, turn: TurnId) -> Result<Option<Realm>, LogUnavailable> {
+        self.ask("realm of", move |store| store.realm_of(turn)).await
+    }
+
     fn doubts(&self) -> Option<watch::Receiver<Resync>> {
         Some(self.doubts.subscribe())
     }
@@ -347,7 +351,7 @@ impl TurnLog for Link {
 
     async fn current(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
     ) -> Result<Option<(TurnId, TurnStatus)>, LogUnavailable> {
         let conversation = conversation.clone();
         self.ask("current", move |store| store.current(&conversation)).await

@@ -11,7 +11,7 @@ use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::Metrics;
 use polylogue::turnlog::{Accepted, LiveTurns, NewTurn, TurnLog, fold};
 use polylogue::words::{
-    ClientAddress, ConversationId, ConversationRef, Event, EventBody, EventId, Principal, ReplicaId,
+    ClientAddress, ConversationKey, ConversationRef, Event, EventBody, EventId, Principal, ReplicaId,
     Timestamp, TurnId, new_ulid,
 };
 use rand::rngs::SmallRng;
@@ -218,11 +218,11 @@ async fn begin_at(replica: &Arc<Replica>, conversation: &str) -> Option<TurnId> 
     Some(new.turn)
 }
 
-fn new_turn(replica: &Replica, conversation: &ConversationId) -> NewTurn {
+fn new_turn(replica: &Replica, conversation: &ConversationKey) -> NewTurn {
     let now = Timestamp::now().as_millis();
     let turn = TurnId::new(new_ulid(now), conversation);
     let started = EventBody::TurnStarted {
-        conversation: ConversationRef { id: conversation.clone(), created: true },
+        conversation: ConversationRef { id: conversation.id().clone(), created: true },
         message_id: turn.user_message(),
         degraded: false,
     };

@@ -80,7 +80,10 @@ async fn ask_prints_a_completed_turn_and_fails_with_any_other() {
     let output = ask(&client.base, "guide").await;
     assert_eq!(code(&output), Some(0), "{}", said(&output));
     let turn: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((turn["status"].as_str(), turn["replies"][0]["persona"].as_str()), (Some("completed"), Some("guide")));
+    assert_eq!(
+        (turn["status"].as_str(), turn["replies"][0]["persona"].as_str()),
+        (Some("completed"), Some("guide"))
+    );
 
     let refused = ask(&client.base, "nobody").await;
     assert_eq!(code(&refused), Some(1));

@@ -2,7 +2,7 @@
 
 mod beginning;
 mod ending;
-mod service;
+pub mod service;
 
 use std::fs;
 use std::net::TcpListener;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use crate::support::redis::{Certificates, RedisServer};
+use crate::support::Certificates;
+use crate::support::redis::RedisServer;
 
 #[tokio::test]
 async fn a_server_starts_is_killed_and_comes_back_on_its_port_with_nothing() {

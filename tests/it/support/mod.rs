@@ -1,7 +1,9 @@
 //! The service, started in the test, and clients for it.
 
+mod certificates;
 mod child;
 mod client;
+pub mod collector;
 mod documented;
 mod http;
 mod log;
@@ -17,6 +19,7 @@ mod sse;
 use std::ops::Deref;
 use std::sync::Arc;
 
+pub use certificates::{Certificates, Pair};
 pub use child::OwnProcess;
 pub use client::Client;
 pub use http::Answer;
@@ -112,6 +115,8 @@ pub fn config(change: impl FnOnce(&mut Config)) -> Config {
     config.simulator.time_to_first_token = span(0);
     config.simulator.token_gap = span(0);
     config.simulator.tokens = 8.try_into().unwrap();
+    // Everybody here comes from one address.
+    config.server.max_connections_per_address = 0;
     config.websocket.max_per_client = 1000.try_into().unwrap();
     for policy in config.limits.policies.values_mut() {
         policy.quota = 1_000_000.try_into().unwrap();

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use polylogue::memory::{History, Memory, MemoryUnavailable, Written};
-use polylogue::words::{ConversationId, Message, MessageId};
+use polylogue::memory::{History, Listing, ListingQuery, Memory, MemoryUnavailable, Written};
+use polylogue::words::{ConversationKey, Message, MessageId, PrincipalHash};
 use tokio::sync::Semaphore;
 
 /// A memory that keeps everybody waiting who writes, until it is told to go on.
@@ -35,21 +35,25 @@ impl SlowMemory {
 
 #[async_trait]
 impl Memory for SlowMemory {
-    async fn add(&self, id: &ConversationId, messages: &[Message]) -> Result<Written, MemoryUnavailable> {
+    async fn add(&self, id: &ConversationKey, messages: &[Message]) -> Result<Written, MemoryUnavailable> {
         self.wait().await;
         self.inner.add(id, messages).await
     }
 
-    async fn merge(&self, id: &ConversationId, turn: &[Message]) -> Result<Written, MemoryUnavailable> {
+    async fn merge(&self, id: &ConversationKey, turn: &[Message]) -> Result<Written, MemoryUnavailable> {
         self.wait().await;
         self.inner.merge(id, turn).await
     }
 
-    async fn history(&self, id: &ConversationId) -> Result<Option<History>, MemoryUnavailable> {
+    async fn history(&self, id: &ConversationKey) -> Result<Option<History>, MemoryUnavailable> {
         self.inner.history(id).await
     }
 
-    async fn clear(&self, id: &ConversationId, up_to: MessageId) -> Result<bool, MemoryUnavailable> {
+    async fn list(&self, of: PrincipalHash, query: &ListingQuery) -> Result<Listing, MemoryUnavailable> {
+        self.inner.list(of, query).await
+    }
+
+    async fn clear(&self, id: &ConversationKey, up_to: MessageId) -> Result<bool, MemoryUnavailable> {
         self.wait().await;
         self.inner.clear(id, up_to).await
     }

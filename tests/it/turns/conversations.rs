@@ -3,7 +3,7 @@
 use polylogue::chat::{AddMessage, Caller};
 use polylogue::simulator::Rule;
 use polylogue::telemetry::metrics::Transport;
-use polylogue::words::{ClientAddress, Principal, RequestId, Role};
+use polylogue::words::{AllowedPersonas, ClientAddress, Principal, RequestId, Role};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -111,6 +111,7 @@ async fn a_conversation_is_forgotten_whole_however_fast_it_was_filled_and_can_be
     let address = ClientAddress::from(std::net::IpAddr::from([192, 0, 2, 1]));
     let caller = Caller {
         principal: Principal::Address(address),
+        personas: AllowedPersonas::all(),
         request_id: RequestId::random(),
         transport: Transport::Json,
         arrived: Instant::now(),

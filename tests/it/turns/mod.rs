@@ -1,5 +1,6 @@
 //! Turns as clients live them: on the whole service, through every door.
 
+mod allowed;
 mod bounds;
 mod busy;
 mod cancel;

@@ -43,6 +43,7 @@ async fn the_model_chooses_and_says_why_and_the_choice_is_remembered() {
     assert_eq!(reason, "It is a claim.");
     let asked = app.model.stats().requests;
     let again = route(&app, "  the EARTH is\n flat. ").await;
+    assert_eq!(again.2, "decided before", "why was perhaps said to somebody else");
     assert_eq!(chose(again), answered(&["skeptic", "guide"], "cache"));
     assert_eq!(app.model.stats().requests - asked, 2, "two replies, no question who answers");
     assert_eq!(app.metric("routing_decisions_total{source=\"model\"}"), 1.0);

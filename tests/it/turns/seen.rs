@@ -32,12 +32,25 @@ async fn every_end_of_a_turn_is_counted_once() {
 }
 
 #[tokio::test]
-async fn a_models_time_is_not_called_ours() {
+async fn models_that_work_at_the_same_time_count_once_and_the_rest_is_ours() {
     let app = TestApp::with(|config| config.simulator.time_to_first_token = crate::support::span(300)).await;
-    app.post(CHAT, with(ask("slow"), json!({"personas": ["guide", "skeptic"]}))).await;
-    assert!(app.metric("turn_duration_seconds_sum{outcome=\"completed\"}") >= 0.3);
+    app.post(CHAT, with(ask("slow"), json!({"personas": ["guide", "skeptic", "historian"]}))).await;
+    let took = app.metric("turn_duration_seconds_sum{outcome=\"completed\"}");
     let ours = app.metric("turn_overhead_seconds_sum");
-    assert!(ours < 0.3, "{ours}");
+    assert!(ours > 0.0 && took - ours >= 0.3, "{ours} of {took}");
+    let ours = app.metric("reply_overhead_seconds_sum");
+    assert_eq!(app.metric("reply_overhead_seconds_count"), 3.0);
+    assert!(ours > 0.0 && 3.0 * took - ours >= 0.9, "{ours} of three times {took}");
+}
+
+#[tokio::test]
+async fn the_time_of_a_model_that_chooses_is_not_ours_either() {
+    let app = TestApp::with(|config| config.simulator.time_to_first_token = crate::support::span(300)).await;
+    let chosen = app.post(CHAT, json!({"message": "who of you knows?"})).await;
+    assert_eq!(chosen.body["routing"]["source"], "model", "{chosen:?}");
+    let took = app.metric("turn_duration_seconds_sum{outcome=\"completed\"}");
+    let ours = app.metric("turn_overhead_seconds_sum");
+    assert!(took - ours >= 0.6, "{ours} of {took}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::memory::{Memory, Written};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
-use crate::words::{ConversationId, Message, MessageId, Role, Timestamp, TurnId};
+use crate::words::{ConversationKey, Message, MessageId, Role, Timestamp, TurnId};
 
 /// More than the keeper's longest pause, and its ordinary one.
 const A_WHILE: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ impl Stand {
     }
 }
 
-pub(super) fn here() -> ConversationId {
+pub(super) fn here() -> ConversationKey {
     "team-42".parse().unwrap()
 }
 
@@ -166,7 +166,7 @@ async fn too_much_that_waits_pushes_out_its_oldest_turns_and_nothing_else() {
         settings.max_conversations = 4.try_into().unwrap();
         settings.max_messages = 4.try_into().unwrap();
     });
-    let id = |n: u64| format!("c{n}").parse::<ConversationId>().unwrap();
+    let id = |n: u64| format!("c{n}").parse::<ConversationKey>().unwrap();
     let replica = &stand.replicas[0];
     replica.add(&id(0), &[said(0)]).await.unwrap();
     stand.model.goes_away();
@@ -198,4 +198,88 @@ async fn a_stop_makes_a_last_attempt_and_says_what_is_lost() {
     stand.model.kept().away = false;
     stand.stop().await;
     assert_eq!(stand.metrics.memory.unconfirmed_dropped.get(&()), 0);
+}
+
+mod lists {
+    use super::*;
+    use crate::memory::{Listing, ListingQuery};
+    use crate::words::{Principal, PrincipalHash};
+
+    fn ada() -> Principal {
+        "key:ada".parse().unwrap()
+    }
+
+    fn own(id: &str) -> ConversationKey {
+        ConversationKey::of(&ada(), &id.parse().unwrap())
+    }
+
+    async fn listed(stand: &Stand, replica: usize) -> Listing {
+        let query = ListingQuery { limit: 10, after: None };
+        stand.replicas[replica].list(PrincipalHash::of(&ada()), &query).await.unwrap()
+    }
+
+    async fn ids(stand: &Stand, replica: usize) -> Vec<String> {
+        let mut ids: Vec<_> =
+            listed(stand, replica).await.items.into_iter().map(|item| item.id.to_string()).collect();
+        ids.sort();
+        ids
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_that_was_lost_is_written_again_when_its_conversation_is_used() {
+        let stand = Stand::of(2, |_| ());
+        stand.replicas[0].add(&own("a"), &[said(1)]).await.unwrap();
+        stand.model.kept().listed.clear();
+        assert!(ids(&stand, 1).await.is_empty());
+
+        stand.replicas[1].history(&own("a")).await.unwrap().unwrap();
+        sleep(A_WHILE).await;
+        assert_eq!(ids(&stand, 0).await, ["a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_listed_is_listed_soon_after() {
+        let stand = Stand::of(2, |_| ());
+        stand.replicas[0].add(&own("a"), &[said(1)]).await.unwrap();
+        stand.model.goes_away();
+        stand.replicas[0].add(&own("b"), &[said(2)]).await.unwrap();
+        stand.replicas[0].clear(&own("a"), turn(9).user_message()).await.unwrap();
+        let here = listed(&stand, 0).await;
+        assert!(here.degraded && here.items.len() == 1, "{here:?}");
+        assert!(listed(&stand, 1).await.items.is_empty(), "nothing of it is known there");
+
+        stand.model.is_back();
+        assert_eq!(ids(&stand, 0).await, ["b"], "at once where it is known");
+        sleep(A_WHILE).await;
+        assert_eq!(ids(&stand, 1).await, ["b"]);
+        assert_eq!(stand.model.kept().listed.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shared_memory_that_lost_everything_is_given_its_lists_again() {
+        let stand = Stand::of(2, |_| ());
+        stand.replicas[0].add(&own("a"), &[said(1)]).await.unwrap();
+        stand.replicas[1].add(&own("b"), &[said(2)]).await.unwrap();
+        stand.replicas[1].add(&here(), &[said(3)]).await.unwrap();
+        stand.model.loses_everything();
+        stand.model.is_known_to_have_lost();
+        sleep(A_WHILE).await;
+        for replica in 0..2 {
+            assert_eq!(ids(&stand, replica).await, ["a", "b"]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_whose_conversation_is_gone_is_taken_out() {
+        let stand = Stand::of(1, |_| ());
+        stand.replicas[0].add(&own("a"), &[said(1)]).await.unwrap();
+        stand.model.kept().conversations.clear();
+        let fresh = Stand { replicas: Vec::new(), ..stand };
+        let settings = Config::default().memory;
+        let other =
+            ShelteredMemory::new(fresh.model.clone(), &settings, Arc::clone(&fresh.metrics), &fresh.shutdown);
+        let query = ListingQuery { limit: 10, after: None };
+        assert!(other.list(PrincipalHash::of(&ada()), &query).await.unwrap().items.is_empty());
+        assert!(fresh.model.kept().listed.is_empty());
+    }
 }

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::memory::History;
 use crate::memory::conversation::turn_of;
 use crate::memory::shelter::{Answer, Became, Failed, Found, News, Portion, SharedMemory};
+use crate::memory::{History, ListingItem, ListingPlace};
 use crate::redis::Resync;
-use crate::words::{ConversationId, Message, MessageId, Role, Timestamp};
+use crate::words::{ConversationKey, Message, MessageId, PrincipalHash, Realm, Role, Timestamp};
 
-type Conversations = BTreeMap<ConversationId, (Option<MessageId>, BTreeMap<MessageId, Message>)>;
+type Conversations = BTreeMap<ConversationKey, (Option<MessageId>, BTreeMap<MessageId, Message>)>;
 
 /// What replicas share, as a model of it: what Redis promises, and what can go wrong with it.
 #[derive(Clone)]
@@ -28,7 +28,8 @@ pub(super) struct Kept {
     /// Calls are carried out, and nobody hears of it.
     mute: bool,
     pub(super) conversations: Conversations,
-    forgotten: Vec<(ConversationId, MessageId)>,
+    forgotten: Vec<(ConversationKey, MessageId)>,
+    pub(super) listed: BTreeMap<ConversationKey, Timestamp>,
     /// Counts on when everything is lost, as the clock does that Redis makes places of.
     first_place: usize,
     saved: Conversations,
@@ -78,7 +79,7 @@ impl Model {
     pub(super) fn loses_everything(&self) {
         let mut kept = self.kept();
         kept.first_place += kept.forgotten.len();
-        (kept.conversations, kept.forgotten, kept.saved) = Default::default();
+        (kept.conversations, kept.listed, kept.forgotten, kept.saved) = Default::default();
     }
 
     pub(super) fn is_known_to_have_lost(&self) {
@@ -109,7 +110,7 @@ impl SharedMemory for Model {
         self.resync.subscribe()
     }
 
-    async fn write(&self, id: &ConversationId, portion: &Portion) -> Result<Answer, Failed> {
+    async fn write(&self, id: &ConversationKey, portion: &Portion) -> Result<Answer, Failed> {
         tokio::task::yield_now().await;
         let most = self.most;
         self.ask(|kept| {
@@ -118,7 +119,7 @@ impl SharedMemory for Model {
         })
     }
 
-    async fn read(&self, id: &ConversationId) -> Result<Found, Failed> {
+    async fn read(&self, id: &ConversationKey) -> Result<Found, Failed> {
         tokio::task::yield_now().await;
         self.ask(|kept| {
             let (mark, messages) = kept.conversations.get(id).cloned().unwrap_or_default();
@@ -128,7 +129,7 @@ impl SharedMemory for Model {
         })
     }
 
-    async fn forget(&self, id: &ConversationId, up_to: MessageId) -> Result<(bool, MessageId), Failed> {
+    async fn forget(&self, id: &ConversationKey, up_to: MessageId) -> Result<(bool, MessageId), Failed> {
         tokio::task::yield_now().await;
         self.ask(|kept| {
             let (mark, messages) = kept.conversations.entry(id.clone()).or_default();
@@ -139,7 +140,41 @@ impl SharedMemory for Model {
         })
     }
 
-    async fn tell(&self, id: &ConversationId, mark: MessageId) -> Result<(), Failed> {
+    async fn enlist(&self, id: &ConversationKey, updated_at: Timestamp) -> Result<(), Failed> {
+        self.ask(|kept| {
+            let before = kept.listed.entry(id.clone()).or_insert(updated_at);
+            *before = updated_at.max(*before);
+        })
+    }
+
+    async fn listed(&self, of: PrincipalHash) -> Result<Vec<ListingPlace>, Failed> {
+        let place = |(key, updated_at): (&ConversationKey, &Timestamp)| ListingPlace {
+            updated_at: *updated_at,
+            id: key.id().clone(),
+        };
+        self.ask(|kept| {
+            let own = kept.listed.iter().filter(|(key, _)| key.realm() == Realm::Own(of));
+            own.map(place).collect()
+        })
+    }
+
+    async fn strike(&self, of: PrincipalHash, gone: &[ListingPlace]) -> Result<(), Failed> {
+        self.ask(|kept| {
+            for place in gone {
+                let key = ConversationKey::new(Realm::Own(of), place.id.clone());
+                if kept.listed.get(&key).is_some_and(|updated_at| *updated_at <= place.updated_at) {
+                    kept.listed.remove(&key);
+                }
+            }
+        })
+    }
+
+    async fn peek(&self, id: &ConversationKey) -> Result<Option<ListingItem>, Failed> {
+        let found = self.read(id).await?;
+        Ok(found.history.map(|history| ListingItem::of(id.id().clone(), &history)))
+    }
+
+    async fn tell(&self, id: &ConversationKey, mark: MessageId) -> Result<(), Failed> {
         self.ask(|kept| kept.forgotten.push((id.clone(), mark)))
     }
 

@@ -1,6 +1,7 @@
 //! What every `ChatModel` does with what upstreams really send.
 
 mod attempts;
+mod garbage;
 mod silence;
 mod suite;
 mod wire;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polylogue::turnlog::{Accepted, Appended, Idempotency, TakenOver, TurnLog};
-use polylogue::words::{CancelReason, EventId, TurnStatus};
+use polylogue::words::{CancelReason, EventId, Realm, TurnStatus};
 
 use super::stage::*;
 
@@ -52,6 +52,38 @@ pub async fn the_same_key_finds_the_same_turn_and_refuses_another_body(log: Log)
     assert_eq!(again("c", key(2, 1)).await.unwrap(), Accepted::Busy(first.turn));
     // A refusal uses nothing up: the key that met a busy conversation is free.
     assert!(matches!(again("other", key(2, 9)).await.unwrap(), Accepted::Ok(_)));
+}
+
+pub async fn a_turn_is_of_its_principal_whose_conversation_is_nobody_elses(log: Log) {
+    let ada = new_turn_of("key:ada", "c", "a");
+    let bob = new_turn_of("subject:ada", "c", "b");
+    let nobody = new_turn("c", "a");
+    for turn in [&ada, &bob, &nobody] {
+        accept(log.as_ref(), turn).await;
+    }
+    for turn in [&ada, &bob, &nobody] {
+        let realm = Realm::of(&turn.principal);
+        assert_eq!(log.realm_of(turn.turn).await.unwrap(), Some(realm));
+        assert_eq!(log.current(&turn.conversation).await.unwrap(), Some((turn.turn, TurnStatus::Running)));
+        let record = whole(log.as_ref(), turn.turn).await.record;
+        assert_eq!(
+            (record.principal, record.conversation),
+            (turn.principal.clone(), turn.conversation.clone())
+        );
+    }
+    let again = new_turn_of("key:ada", "c", "b");
+    assert_eq!(log.accept(again).await.unwrap(), Accepted::Busy(ada.turn));
+    assert_eq!(log.realm_of(new_turn_of("key:ada", "c", "a").turn).await.unwrap(), None);
+}
+
+pub async fn a_turn_that_was_taken_over_is_still_of_its_principal(log: Log) {
+    let turn = new_turn_of("key:ada", "c", "a");
+    accept(log.as_ref(), &turn).await;
+    let Ok(TakenOver::Ok { page, .. }) = log.take_over(turn.turn, 1, &replica("b")).await else {
+        panic!("it can be taken over");
+    };
+    assert_eq!((&page.record.principal, &page.record.conversation), (&turn.principal, &turn.conversation));
+    assert_eq!(log.realm_of(turn.turn).await.unwrap(), Some(Realm::of(&turn.principal)));
 }
 
 pub async fn a_busy_conversation_takes_no_second_turn_until_the_first_has_ended(log: Log) {

@@ -104,6 +104,7 @@ async fn a_log_that_stays_away_is_given_up_some_time_after_the_deadline() {
     assert!(!cancel.is_cancelled());
     cancel.cancelled().await;
     assert_eq!(live.loss(), Some(Loss::GivenUp));
+    assert_eq!(a.metrics.turn_log.lost.get(&()), 1);
     tokio::task::yield_now().await;
     assert_eq!(a.turns.all().len(), 0);
 }

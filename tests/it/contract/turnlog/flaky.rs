@@ -8,7 +8,7 @@ use polylogue::turnlog::{
     Accepted, Appended, Claim, Idempotency, LocalTurnLog, LogPage, LogUnavailable, NewTurn, TakenOver,
     TurnLog,
 };
-use polylogue::words::{CancelReason, ConversationId, Event, EventId, ReplicaId, TurnId, TurnStatus};
+use polylogue::words::{CancelReason, ConversationKey, Event, EventId, Realm, ReplicaId, TurnId, TurnStatus};
 use tokio::sync::watch;
 
 use super::stage::settings;
@@ -156,6 +156,11 @@ impl TurnLog for FlakyLog {
         self.inner.read(turn, after, limit).await
     }
 
+    async fn realm_of(&self, turn: TurnId) -> Result<Option<Realm>, LogUnavailable> {
+        self.reachable()?;
+        self.inner.realm_of(turn).await
+    }
+
     async fn changed(&self, turn: TurnId, seen: EventId) {
         self.inner.changed(turn, seen).await;
     }
@@ -167,7 +172,7 @@ impl TurnLog for FlakyLog {
 
     async fn current(
         &self,
-        conversation: &ConversationId,
+        conversation: &ConversationKey,
     ) -> Result<Option<(TurnId, TurnStatus)>, LogUnavailable> {
         self.reachable()?;
         self.inner.current(conversation).await

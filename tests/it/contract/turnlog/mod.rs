@@ -23,6 +23,8 @@ macro_rules! every_claim {
         $then! {
             claims: an_accepted_turn_can_be_read,
             claims: the_same_key_finds_the_same_turn_and_refuses_another_body,
+            claims: a_turn_is_of_its_principal_whose_conversation_is_nobody_elses,
+            claims: a_turn_that_was_taken_over_is_still_of_its_principal,
             claims: a_busy_conversation_takes_no_second_turn_until_the_first_has_ended,
             claims: an_accept_whose_answer_was_lost_may_be_repeated,
             claims: an_accept_that_arrives_late_begins_nothing_again,

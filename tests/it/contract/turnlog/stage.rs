@@ -11,8 +11,8 @@ use polylogue::turnlog::{
     Accepted, Claim, Live, LiveTurns, LocalTurnLog, LogPage, NewTurn, Reader, TakenOver, TurnLog, fold,
 };
 use polylogue::words::{
-    ClientAddress, ConversationRef, ErrorCode, Event, EventBody, EventId, Failure, PersonaId, Principal,
-    ReplicaId, Routing, RoutingSource, Timestamp, Turn, TurnId, new_ulid,
+    ClientAddress, ConversationKey, ConversationRef, ErrorCode, Event, EventBody, EventId, Failure,
+    PersonaId, Principal, ReplicaId, Routing, RoutingSource, Timestamp, Turn, TurnId, new_ulid,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +50,7 @@ pub fn new_turn(conversation: &str, owner: &str) -> NewTurn {
     let now = Timestamp::now().as_millis();
     let turn = TurnId::new(new_ulid(now), &conversation);
     let started = EventBody::TurnStarted {
-        conversation: ConversationRef { id: conversation.clone(), created: true },
+        conversation: ConversationRef { id: conversation.id().clone(), created: true },
         message_id: turn.user_message(),
         degraded: false,
     };
@@ -65,6 +65,15 @@ pub fn new_turn(conversation: &str, owner: &str) -> NewTurn {
         first: Arc::new(Event::new(id(1, 1), turn, started)),
         idempotency: None,
     }
+}
+
+/// The same, asked by somebody.
+pub fn new_turn_of(principal: &str, conversation: &str, owner: &str) -> NewTurn {
+    let principal: Principal = principal.parse().unwrap();
+    let key = ConversationKey::of(&principal, &conversation.parse().unwrap());
+    let turn = NewTurn { principal, ..new_turn(&key.to_string(), owner) };
+    assert_eq!(turn.conversation, key);
+    turn
 }
 
 pub fn routed(personas: &[&str]) -> EventBody {

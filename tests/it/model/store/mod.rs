@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use polylogue::turnlog::{Accepted, Appended, Claim, Idempotency, LogPage, NewTurn, Record, TakenOver};
 use polylogue::words::{
-    CancelReason, ConversationId, Event, EventBody, EventId, ReplicaId, ResetReason, TurnId, TurnStatus,
+    CancelReason, ConversationKey, Event, EventBody, EventId, Realm, ReplicaId, ResetReason, TurnId,
+    TurnStatus,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -268,6 +269,10 @@ impl Store {
         Some(page)
     }
 
+    pub fn realm_of(&self, turn: TurnId) -> Option<Realm> {
+        self.inner().state.turns.get(&turn).map(|kept| kept.record.conversation.realm())
+    }
+
     pub async fn next_takeover(&self) {
         self.takeovers.notified().await;
     }
@@ -293,7 +298,7 @@ impl Store {
         Some(status)
     }
 
-    pub fn current(&self, conversation: &ConversationId) -> Option<(TurnId, TurnStatus)> {
+    pub fn current(&self, conversation: &ConversationKey) -> Option<(TurnId, TurnStatus)> {
         let inner = self.inner();
         let turn = *inner.state.current.get(conversation)?;
         inner.state.record(turn).map(|record| (turn, record.status))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use polylogue::turnlog::{Accepted, Claim, Idempotency, LogPage, Record};
 use polylogue::words::{
-    CancelReason, ConversationId, Event, EventBody, EventId, PersonaId, TurnId, TurnStatus,
+    CancelReason, ConversationKey, Event, EventBody, EventId, PersonaId, TurnId, TurnStatus,
 };
 use tokio::time::Instant;
 
@@ -44,7 +44,7 @@ impl Kept {
 #[derive(Clone, Default)]
 pub(super) struct State {
     pub(super) turns: BTreeMap<TurnId, Arc<Kept>>,
-    pub(super) current: BTreeMap<ConversationId, TurnId>,
+    pub(super) current: BTreeMap<ConversationKey, TurnId>,
     pub(super) keys: BTreeMap<[u8; 32], (TurnId, [u8; 32])>,
 }
 

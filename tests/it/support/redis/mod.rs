@@ -6,10 +6,8 @@ mod proxy;
 mod resp;
 mod sentinels;
 mod server;
-mod tls;
 
 pub use cluster::RedisCluster;
 pub use proxy::{Mode, Proxy};
 pub use sentinels::Sentinels;
 pub use server::RedisServer;
-pub use tls::Certificates;

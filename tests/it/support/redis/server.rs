@@ -1,9 +1,9 @@
 use std::fs;
 
+use super::super::Certificates;
 use super::super::{eventually, ports};
 use super::process::Process;
 use super::resp::{self, Reply};
-use super::tls::Certificates;
 
 /// How often another port is tried.
 const TRIES: usize = 10;
@@ -89,7 +89,7 @@ impl RedisServer {
         let certificates = wanted.tls.then(Certificates::make);
         let door = match &certificates {
             None => format!("port {port}\n"),
-            Some(certificates) => format!("port 0\ntls-port {port}\n{}", certificates.of_server()),
+            Some(certificates) => format!("port 0\ntls-port {port}\n{}", certificates.of_redis()),
         };
         let (login, words) = match &wanted.login {
             None => (String::new(), Vec::new()),

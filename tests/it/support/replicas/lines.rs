@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 /// More are forgotten, the oldest first.
-const KEPT: usize = 2_000;
+const KEPT: usize = 20_000;
 
 /// What a process writes, read all the time so that it never waits for its reader.
 #[derive(Clone, Default)]

@@ -28,8 +28,13 @@ const SETTINGS: [&str; 7] = [
 impl Plan {
     /// With this model and nothing else.
     pub fn on(model: &Simulator) -> Self {
+        Self::at(&model.base_url())
+    }
+
+    /// With a model at this address.
+    pub fn at(base_url: &str) -> Self {
         let plan = Self { settings: SETTINGS.map(str::to_owned).into(), environment: Vec::new() };
-        plan.set(&format!("llm.base_url={}", model.base_url())).set("llm.model=any")
+        plan.set(&format!("llm.base_url={base_url}")).set("llm.model=any")
     }
 
     /// With this Redis.
@@ -51,7 +56,8 @@ impl Plan {
             .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     }
 
-    fn environment(mut self, name: &'static str, value: &str) -> Self {
+    /// With this variable in its environment.
+    pub fn environment(mut self, name: &'static str, value: &str) -> Self {
         self.environment.push((name, value.to_owned()));
         self
     }

@@ -121,6 +121,11 @@ impl Replica {
         self.management.get("/status").await.body
     }
 
+    /// Everything it wrote that is still kept.
+    pub fn log(&self) -> String {
+        self.lines.last(usize::MAX)
+    }
+
     /// The log lines of this event that are still kept.
     pub fn logged(&self, event: &str) -> Vec<Value> {
         self.lines.events(event, 0)

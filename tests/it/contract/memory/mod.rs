@@ -1,17 +1,20 @@
 //! What every implementation of `Memory` promises.
 
+mod listing;
+
 use std::any::Any;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use listing::*;
 use polylogue::config::{Config, Span};
 use polylogue::memory::{LocalMemory, Measured, Memory, RedisMemory, ShelteredMemory, Written};
 use polylogue::redis::Redis;
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::{Backend, MemoryOperation, Metrics, Outcome};
-use polylogue::words::{ConversationId, Message, MessageId, Role, Timestamp, TurnId};
+use polylogue::words::{ConversationKey, Message, MessageId, Role, Timestamp, TurnId};
 use ulid::Ulid;
 
 use crate::support::redis::{RedisCluster, RedisServer, Sentinels};
@@ -45,6 +48,11 @@ macro_rules! every_claim {
             two_that_write_at_once_lose_nothing
             a_turn_answered_twice_is_remembered_once_and_whole
             conversations_do_not_mix
+            two_principals_may_use_the_same_id_and_never_meet
+            a_list_shows_a_principals_own_conversations_the_newest_first
+            a_list_is_read_page_by_page
+            what_was_forgotten_is_not_listed
+            being_read_keeps_a_conversation_listed_and_being_listed_does_not
         );
     };
 }
@@ -109,6 +117,8 @@ fn remote(url: &str, sheltered: bool) -> Stand {
     let (settings, metrics, shutdown) = (settings(REAL_TTL), Arc::new(Metrics::new()), Shutdown::new());
     let mut config = Config::default().redis;
     config.url = Some(url.into());
+    // No busy machine makes Redis look away.
+    config.timeout = Span(Duration::from_secs(10));
     config.key_prefix = format!("test-{}", Ulid(rand::random())).try_into().unwrap();
     let redis = Redis::new(&config, &[], &metrics, &shutdown).unwrap().unwrap();
     let memory = RedisMemory::new(redis, &settings);
@@ -134,7 +144,7 @@ impl Stand {
     }
 }
 
-fn here() -> ConversationId {
+fn here() -> ConversationKey {
     "team-42".parse().unwrap()
 }
 
@@ -274,7 +284,7 @@ async fn a_turn_answered_twice_is_remembered_once_and_whole(stand: Stand) {
 
 async fn conversations_do_not_mix(stand: Stand) {
     stand.add(&[said(1)]).await;
-    let elsewhere: ConversationId = "team-43".parse().unwrap();
+    let elsewhere: ConversationKey = "team-43".parse().unwrap();
     assert!(stand.memory.history(&elsewhere).await.unwrap().is_none());
     stand.memory.clear(&elsewhere, turn(9).user_message()).await.unwrap();
     assert_eq!(stand.texts().await, ["1"]);
@@ -311,6 +321,9 @@ async fn what_is_asked_of_a_memory_is_counted() {
     memory.history(&here()).await.unwrap();
 
     let count = |operation| metrics.memory.operations.get(&(Backend::Local, operation, Outcome::Ok));
-    assert_eq!(MemoryOperation::ALL.iter().map(|operation| count(*operation)).collect::<Vec<_>>(), [1, 1, 0]);
+    assert_eq!(
+        MemoryOperation::ALL.iter().map(|operation| count(*operation)).collect::<Vec<_>>(),
+        [1, 1, 0, 0]
+    );
     assert_eq!(metrics.memory.conversations.get(&(Backend::Local,)), 1);
 }

@@ -1,0 +1,7 @@
+//! What the log says, and what it never says.
+
+mod canaries;
+mod echo;
+mod levels;
+mod redaction;
+mod table;
