@@ -24,7 +24,7 @@ OWNED = {"server.listen", "server.management_listen", "personas.file", "flags.fi
          "redis.ca_file", "redis.cert_file", "redis.key_file", "simulator.listen"} | {
              f"server.{port}.{file}_file" for port in ("tls", "management_tls") for file in ("cert", "key", "client_ca")}
 # Never in a ConfigMap; `src/config/schema.rs` has the same list. `redis.url` may be without a password.
-SECRET = {"server.management_token", "redis.password", "redis.sentinel_password", "llm.api_key"}
+SECRET = {"server.management_token", "redis.password", "redis.sentinel_password", "llm.api_key", "tracing.headers"}
 DURATION = r"^([0-9]+(ms|s|m|h|d) ?)+$"
 SIZE = r"^[0-9]+ ?([KMG]i?B|B)$"
 UPSTREAM = {"type": "object", "additionalProperties": False, "required": ["name", "base_url"],

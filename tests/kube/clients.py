@@ -171,16 +171,25 @@ async def check(ledger):
             assert all(turn.texts.values()), "an answer without a word"
 
 
+async def enough(ledger, turns):
+    """Waits until so many turns were begun: before a fault there is something to lose, and after it everybody has met it."""
+    async with asyncio.timeout(120):
+        while len(ledger.turns) < turns:
+            await asyncio.sleep(0.05)
+
+
 async def load(ledger, work, clients=4):
     """Runs clients of each kind while `work` (a function) is done, lets them end, and checks all they saw."""
     kinds = [json_client, stream_client, socket_client]
     running = [asyncio.create_task(kind(ledger)) for kind in kinds for _ in range(clients)]
     try:
-        await asyncio.sleep(1)
+        await enough(ledger, 2 * len(running))
         await asyncio.to_thread(work)
-        await asyncio.sleep(1)
+        await enough(ledger, len(ledger.turns) + 2 * len(running))
     finally:
         ledger.open = False
-    await asyncio.wait_for(asyncio.gather(*running), 180)
+    _, unended = await asyncio.wait(running, timeout=180)
+    assert not unended, f"{len(unended)} clients did not come to an end: {ledger.sum()}"
+    await asyncio.gather(*running)
     await check(ledger)
     return ledger

@@ -1,10 +1,10 @@
-"""Makes the tests' own parts importable, and k8s/render.py."""
+"""Makes the tests' own parts importable, k8s/render.py and charts/generate.py."""
 
 import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "k8s")]
+sys.path[:0] = [str(HERE), *(str(HERE.parents[1] / folder) for folder in ("k8s", "charts"))]
 
 import pytest  # noqa: E402
 

@@ -100,7 +100,8 @@ SystemdCgroup = false
 
 
 def proxy(cluster):
-    """kube-proxy for all nodes: they share one network."""
+    """kube-proxy for all nodes: they share one network. Services' addresses need a way that begins, before it is turned."""
+    run("ip", "route", "add", "10.96.0.0/16", "dev", "real-0", "src", "10.99.0.1")
     file = cluster.place / "proxy.json"
     file.write_text(json.dumps({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "nftables",

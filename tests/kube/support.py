@@ -10,13 +10,11 @@ import yaml
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CHART = ROOT / "charts" / "polylogue"
-# The program learns TLS elsewhere; until it is there, its value set waits.
-SPEAKS_TLS = "[server.tls]" in (ROOT / "config" / "default.toml").read_text()
-VALUE_SETS = sorted(name for path in (CHART / "ci").glob("*-values.yaml")
-                    if (name := path.stem.removesuffix("-values")) != "tls" or SPEAKS_TLS)
+VALUE_SETS = sorted(path.stem.removesuffix("-values") for path in (CHART / "ci").glob("*-values.yaml"))
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-BINARY = next((path for kind in ("release", "debug") if (path := TARGET / kind / "polylogue").exists()),
-              TARGET / "debug" / "polylogue")
+# Whichever was built last.
+BINARY = max((TARGET / kind / "polylogue" for kind in ("debug", "release")),
+             key=lambda path: path.stat().st_mtime if path.exists() else 0)
 # Helm was built without its release's stamp, and would take some older Kubernetes for granted.
 KUBERNETES = ["--kube-version", "1.36.0"]
 HELMS = ["helm3", "helm4"]

@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 
+import generate
 import pytest
 import yaml
 
@@ -17,6 +18,7 @@ REDIS = {"config__redis__url": "redis://cache:6379"}
     ({"config__turns__deadlin": "1m"}, "'deadlin' not allowed"),
     ({"config__llm__api_key": "sk-1"}, "'api_key' not allowed"),
     ({"config__redis__password": "x"}, "'password' not allowed"),
+    ({"config__tracing__headers": "x"}, "'headers' not allowed"),
     ({"config__server__listen": "0.0.0.0:1"}, "'listen' not allowed"),
     ({"config__turns__deadline": "soon"}, "/config/turns/deadline"),
     ({"config__turns__max_concurrent": "many"}, "/config/turns/max_concurrent"),
@@ -190,7 +192,7 @@ def test_rules_and_dashboards_are_shipped_as_they_lie():
 def test_the_chart_brings_a_network_policy_that_lets_the_service_work():
     policy = objects(*value_set("production"))["NetworkPolicy", "chat-polylogue"]["spec"]
     ports = [(port["port"], port["protocol"]) for rule in policy["egress"] for port in rule["ports"]]
-    assert {(53, "UDP"), (53, "TCP"), (8000, "TCP"), (6379, "TCP"), (26379, "TCP")} == set(ports)
+    assert {(53, "UDP"), (53, "TCP")} | {(port, "TCP") for port in (8000, 6379, 26379, 4317, 4318)} == set(ports)
     assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == {"http", "management"}
 
 
@@ -216,3 +218,19 @@ def test_the_files_of_a_certificate_are_where_the_program_looks():
     found = tomllib.loads(settings(**TLS))["server"]
     assert found["tls"] == {"cert_file": "/etc/polylogue/secrets/tls/cert.pem", "key_file": "/etc/polylogue/secrets/tls/key.pem"}
     assert found["management_tls"]["cert_file"] == "/etc/polylogue/secrets/management-tls/cert.pem"
+
+
+def test_a_trace_says_which_pod_it_comes_from():
+    traced = {"config__tracing__endpoint": "http://collector:4318"}
+    environment = {it["name"]: it for it in pod(**traced)["containers"][0]["env"]}
+    assert environment["OTEL_RESOURCE_ATTRIBUTES"]["value"].endswith("k8s.pod.name=$(POD_NAME)")
+    assert "env" not in pod()["containers"][0]
+    assert "env" not in pod(**traced, config__tracing__resource_attributes="a=b")["containers"][0]
+    twice = [{"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "a=b"}]
+    assert "extraEnv names OTEL_RESOURCE_ATTRIBUTES twice" in refusal(**traced, extraEnv=twice)
+
+
+def test_the_generator_knows_every_secret_of_the_program():
+    source = (ROOT / "src" / "config" / "schema.rs").read_text()
+    secrets = set(re.findall(r'"([a-z_.]+)"', re.search(r"const SECRETS[^;]+;[^;]+;", source)[0]))
+    assert secrets == generate.SECRET | {"redis.url"}

@@ -53,7 +53,7 @@ class World:
         self.cluster.namespace(name)
         self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ci-secrets"}, "stringData": {
             "api-key": "sk-not-a-key", "redis-url": f"redis://:{REDIS_PASSWORD}@redis.example:6379/0",
-            "redis-password": REDIS_PASSWORD, "token": "not-a-token-not-a-token-not-a-token",
+            "redis-password": REDIS_PASSWORD, "tracing-headers": "authorization=Bearer%20x", "token": "not-a-token-not-a-token-not-a-token",
             "ca.crt": self.read("ca.crt"), "keys.toml": self.entry, "caller-key": self.key}}, namespace=name)
         pki.issue(self.cluster.pki, name, "/CN=chat", f"subjectAltName=DNS:chat-polylogue.{name}.svc\nextendedKeyUsage=serverAuth\n")
         self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "ci-tls"}, "stringData": {

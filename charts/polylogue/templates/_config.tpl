@@ -31,7 +31,8 @@
 {{- $settings := dict
       "llmApiKey" "llm.api_key_file" "redisUrl" "redis.url_file" "redisPassword" "redis.password_file"
       "redisSentinelPassword" "redis.sentinel_password_file" "authKeys" "auth.keys_file"
-      "jwtKey" "auth.jwt.key_file" "managementToken" "server.management_token_file" -}}
+      "jwtKey" "auth.jwt.key_file" "managementToken" "server.management_token_file"
+      "tracingHeaders" "tracing.headers_file" -}}
 {{- $files := list -}}
 {{- range $name, $setting := $settings -}}
 {{- $secret := index $.Values.secrets $name -}}

@@ -50,6 +50,21 @@
 {{- if or $llm.base_url $llm.upstreams $key.existingSecret $key.value -}}true{{- end -}}
 {{- end -}}
 
+{{- define "polylogue.isTraced" -}}
+{{- $tracing := .Values.config.tracing | default dict -}}
+{{- if or $tracing.endpoint $tracing.traces_endpoint -}}true{{- end -}}
+{{- end -}}
+
+{{- /* Which pod a trace comes from; only where nobody says what describes it. */ -}}
+{{- define "polylogue.environment" -}}
+{{- if and (include "polylogue.isTraced" .) (not .Values.config.tracing.resource_attributes) -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: k8s.namespace.name={{ include "polylogue.namespace" . }},k8s.deployment.name={{ include "polylogue.fullname" . }},k8s.pod.name=$(POD_NAME)
+{{- end -}}
+{{- end -}}
+
 {{- define "polylogue.scheme" -}}
 {{- if .Values.secrets.tls.existingSecret -}}https{{- else -}}http{{- end -}}
 {{- end -}}
@@ -120,6 +135,7 @@ to show: where the public port wants one, the management port says whether the p
 {{- end -}}
 {{- end -}}
 {{- $names := list -}}
+{{- range fromYamlArray (include "polylogue.environment" .) -}}{{- $names = append $names .name -}}{{- end -}}
 {{- range .Values.extraEnv -}}
 {{- if has .name $names -}}{{- fail (printf "extraEnv names %s twice." .name) -}}{{- end -}}
 {{- $names = append $names .name -}}
