@@ -59,7 +59,8 @@ def mount(found, place):
                 if kind == "Secret" else it["data"]
             data[kind, name] = decoded
     key = run(BINARY, "keys", "new", "ci").stdout
-    stand_ins = {"keys.toml": key[key.index("[[keys]]"):], "redis-url": "redis://:secret@redis.example:6379"}
+    stand_ins = {"keys.toml": key[key.index("[[keys]]"):], "redis-url": "redis://:secret@redis.example:6379",
+                 "tracing-headers": "authorization=Bearer%20x"}
     spec = next(it for (kind, name), it in found.items() if kind == "Deployment" and not name.endswith("-redis"))
     pod = spec["spec"]["template"]["spec"]
     mounts = {it["name"]: it["mountPath"] for it in pod["containers"][0]["volumeMounts"]}
