@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use hyper::body::Body as _;
-use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use poem::{Endpoint, IntoResponse as _, Request, Response};
 use tokio::time::Instant;
 use tracing::{Instrument as _, error};
@@ -127,7 +127,15 @@ impl<E: Endpoint> Edge<E> {
         let coding = compress::accepted(request.headers()).filter(|_| !is_head);
         let mut response = match admitted {
             Ok(()) => self.routed(request, route, identity).await,
-            Err(why) => self.turned_away(why, identity).await,
+            Err(why) => {
+                let leaves_unread = has_body_to_come(&request);
+                let mut response = self.turned_away(why, identity).await;
+                if leaves_unread {
+                    // Said, because a client that reuses the connection would otherwise meet its end instead of an answer.
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
         };
         if route.is_some_and(Route::is_limited) {
             response
@@ -236,6 +244,13 @@ impl<E: Endpoint> Edge<E> {
             arrived: Instant::now(),
         }
     }
+}
+
+/// Whether an HTTP/1 request brings a body, which nobody reads once it is refused.
+fn has_body_to_come(request: &Request) -> bool {
+    let length = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    request.version() <= Version::HTTP_11
+        && (length || request.headers().contains_key(header::TRANSFER_ENCODING))
 }
 
 /// HEAD is answered as GET is.

@@ -78,7 +78,8 @@ class Replica(Service):
         ready = self.wait_for("application_ready")
         self.address, self.instance = ready["listen"], ready["management_listen"]
         self.ws = f"ws://{self.address}/api/v1/chat/ws"
-        self.http = httpx.Client(base_url=f"http://{self.address}", timeout=60)
+        # A connection each: a server may end an idle one at any moment, and httpx does not ask again.
+        self.http = httpx.Client(base_url=f"http://{self.address}", timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
         prometheus.watch(self.instance, job)
 
     def post(self, path, headers=None, **body):

@@ -19,6 +19,8 @@ async fn a_key_opens_the_door_and_nothing_else_does() {
     let missing = app.post("/api/v1/chat", hello()).await;
     assert_eq!((missing.status, missing.code()), (401, "unauthenticated"));
     assert_eq!(missing.header("www-authenticate"), r#"Bearer realm="polylogue""#);
+    assert_eq!(missing.header("connection"), "close", "its body was not read");
+    assert_eq!(app.get("/api/v1/personas").await.header("connection"), "", "there was none");
 
     let mistyped = known.reveal().replace("plg_", "plg_0");
     for wrong in [foreign.reveal(), &mistyped, "plg_", "x", "a.b.c"] {
