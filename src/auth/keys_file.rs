@@ -159,8 +159,9 @@ fn document(file: &Path, content: &[u8]) -> Result<Document, (String, String)> {
     })
 }
 
-/// The longest key of a file that is repeated; what is longer is none of ours, and may be a secret in the wrong place.
-const LONGEST_SHOWN: usize = 48;
+/// The longest key of a file that is repeated: as long as `keys[9999].expires_at` with a slip. What is longer is none of ours,
+/// and may be a secret in the wrong place.
+const LONGEST_SHOWN: usize = 24;
 
 /// serde's own messages repeat what they found, which may be a secret in the wrong place.
 fn without_values(reason: String) -> String {
@@ -175,6 +176,15 @@ fn without_values(reason: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hash_in_the_place_of_a_name_is_not_repeated() {
+        let misplaced = "808ac32de910b63f9a66b0183591ecd89f3d3f75d57kes = []";
+        let error = KeyTable::parse(Path::new("keys.toml"), misplaced.as_bytes(), &[]).unwrap_err().to_string();
+        assert_eq!(error, "auth.keys_file keys.toml: keys: unknown field, expected `keys`");
+        let slip = KeyTable::parse(Path::new("keys.toml"), b"kes = []", &[]).unwrap_err().to_string();
+        assert!(slip.contains("unknown field `kes`"), "{slip}");
+    }
 
     #[test]
     fn fuzz_key_files() {
