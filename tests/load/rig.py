@@ -60,6 +60,18 @@ def binary(name, package, variable):
     return str(Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / name)
 
 
+def on(cpus):
+    """What a program does before it begins, to run on these cores only."""
+    return None if cpus is None else lambda: os.sched_setaffinity(0, cpus)
+
+
+def halves():
+    """The cores in two halves; nothing to choose if there is only one."""
+    cores = sorted(os.sched_getaffinity(0))
+    middle = len(cores) // 2
+    return (cores[:middle], cores[middle:]) if middle else (None, None)
+
+
 class Rig:
     """Programs that are ended with us, in the reverse order of their start."""
 
@@ -74,8 +86,8 @@ class Rig:
         # Ended from outside, we end what we started.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
-    def start(self, command, **options):
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
+    def start(self, command, cpus=None, **options):
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=on(cpus), **options)
         self.running.append(process)
         return process
 
@@ -98,10 +110,10 @@ class Rig:
         self.end_all()
         shutil.rmtree(self.place, ignore_errors=True)
 
-    def upstream(self, **options):
+    def upstream(self, cpus=None, **options):
         """The fixed model server; its base address."""
         named = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-        process = self.start([self.load_binary, "upstream", *named], stdout=subprocess.PIPE, text=True)
+        process = self.start([self.load_binary, "upstream", *named], cpus, stdout=subprocess.PIPE, text=True)
         process.url = process.stdout.readline().strip()
         return process
 
@@ -113,24 +125,24 @@ class Rig:
         wait_for(lambda: redis_says(port, "PING") == "PONG", "redis-server")
         return process
 
-    def service(self, upstream, redis=None, settings=None, ports=(0, 0)):
+    def service(self, upstream, redis=None, settings=None, ports=(0, 0), cpus=None):
         settings = {"llm.base_url": upstream, "llm.model": "fixed", "telemetry.log_format": "json"} | UNLIMITED | (settings or {})
         if redis:
             settings["redis.url"] = redis
         command = [self.service_binary, "serve", "--listen", f"127.0.0.1:{ports[0]}"]
         command += ["--management-listen", f"127.0.0.1:{ports[1]}"]
         command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-        return self.ready(command, "application_ready")
+        return self.ready(command, "application_ready", cpus)
 
     def simulator(self, settings):
         command = [self.service_binary, "simulate-llm", "--set", "telemetry.log_format=json"]
         command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         return self.ready(command, "simulator_started")
 
-    def ready(self, command, event):
+    def ready(self, command, event, cpus=None):
         """Starts what logs JSON and waits until it says that it is ready."""
         log = (self.place / f"log-{time.monotonic_ns()}").open("wb")
-        process = self.start(command, stdout=log, stderr=log, env={"PATH": os.environ.get("PATH", "")})
+        process = self.start(command, cpus, stdout=log, stderr=log, env={"PATH": os.environ.get("PATH", "")})
         process.log = Path(log.name)
 
         def line():
@@ -148,14 +160,12 @@ class Rig:
             process.url, process.management = f"http://{fields['listen']}", f"http://{fields['management_listen']}"
         return process
 
-    def load(self, kind, *arguments, pids=(), name=None, check=True, **options):
+    def load(self, kind, *arguments, pids=(), cpus=None, **options):
         """Runs the generator and gives its results."""
         file = self.place / f"result-{time.monotonic_ns()}.json"
         command = self.load_command(kind, *arguments, pids=pids, json=file, **options)
-        if name:
-            command += ["--svg", str(RESULTS / f"{name}.svg")]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        if done.returncode != 0 and check:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=on(cpus))
+        if done.returncode != 0:
             sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
         result = json.loads(file.read_text())
         file.unlink()

@@ -57,8 +57,7 @@ async fn chat(options: ChatOptions) -> anyhow::Result<ExitCode> {
     let token = options.token.as_deref().map(bearer).transpose()?;
     let targets: Arc<[Target]> = options.urls.into();
     let personas = personas(options.personas, &dialer, &targets[0], token.clone()).await?;
-    let mut watched: Vec<_> = load.service_pids.iter().map(|pid| Watched::begin(*pid)).collect();
-
+    let watched = load.service_pids.iter().map(|pid| Watched::begin(*pid)).collect();
     let idle = if options.idle_sockets > 0 {
         let idle = IdleSockets::open(options.idle_sockets, &dialer, &targets, token.as_ref()).await;
         tokio::time::sleep(SOCKETS_SETTLE).await;
@@ -66,7 +65,6 @@ async fn chat(options: ChatOptions) -> anyhow::Result<ExitCode> {
     } else {
         None
     };
-    watched.iter_mut().for_each(Watched::open);
     let work = Chat {
         dialer,
         targets,
@@ -85,8 +83,7 @@ async fn chat(options: ChatOptions) -> anyhow::Result<ExitCode> {
 
 async fn direct(options: DirectOptions) -> anyhow::Result<ExitCode> {
     let load = &options.load;
-    let mut watched: Vec<_> = load.service_pids.iter().map(|pid| Watched::begin(*pid)).collect();
-    watched.iter_mut().for_each(Watched::open);
+    let watched = load.service_pids.iter().map(|pid| Watched::begin(*pid)).collect();
     let work = Direct {
         dialer: Dialer::new(&load.source_addresses, &options.urls)?,
         targets: options.urls.into(),
@@ -149,6 +146,9 @@ async fn measured<W: Work>(
     mut watched: Vec<Watched>,
     idle: Option<IdleSockets>,
 ) -> anyhow::Result<ExitCode> {
+    // The last one is the generator itself.
+    watched.push(Watched::begin(std::process::id()));
+    watched.iter_mut().for_each(Watched::open);
     let measures = Arc::new(Measures::new(Window::begin(load.warm_up, load.duration)));
     let run = Run::new(work, measures.clone(), load.timeout, load.settle);
     let all = async {
