@@ -120,6 +120,7 @@ fn a_refusal_is_counted_by_its_code_and_is_no_error() {
 #[test]
 fn who_was_due_while_a_server_stood_still_waited_and_that_is_counted() {
     let fake = Fake::stalls_once(300);
+    // With few places, so that most of those who waited had not even been asked for when the server went on.
     let (result, _) = load(&[
         "direct",
         "--url",
@@ -132,6 +133,8 @@ fn who_was_due_while_a_server_stood_still_waited_and_that_is_counted() {
         "0s",
         "--duration",
         "4s",
+        "--max-in-flight",
+        "4",
     ]);
     // A quarter of all was due while it stood still: one in ten waited at least 600 ms, one in a hundred at least 960.
     assert!(result["latency_ms"]["p99"].as_f64().unwrap() > 900.0, "{result}");
