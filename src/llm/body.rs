@@ -209,7 +209,11 @@ mod tests {
         ] {
             assert_eq!(passed_on(pieces, Form::Events).await, "data: x\n");
         }
-        assert_eq!(passed_on(&[b"a", b"\xEF\xBB\xBF"], Form::Events).await, "a\u{feff}", "only before everything else");
+        assert_eq!(
+            passed_on(&[b"a", b"\xEF\xBB\xBF"], Form::Events).await,
+            "a\u{feff}",
+            "only before everything else"
+        );
         assert_eq!(passed_on(&[b"\xEF\xBB"], Form::Events).await, b"\xEF\xBB".as_slice());
         assert_eq!(passed_on(&[b"\xEF\xBB\xBF{}"], Form::Whole).await, "\u{feff}{}");
     }
