@@ -33,6 +33,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Chat(options) => runtime(options.load.threads)?.block_on(chat(options)),
         Command::Direct(options) => runtime(options.load.threads)?.block_on(direct(options)),
+        Command::Plot(options) => {
+            let diagrams: Vec<plot::Diagram> =
+                serde_json::from_reader(std::io::stdin().lock()).context("standard input has no diagrams")?;
+            plot::write(&options.svg, &diagrams)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Upstream(options) => {
             runtime(options.threads)?.block_on(upstream::serve(options))?;
             Ok(ExitCode::SUCCESS)
@@ -159,7 +165,7 @@ async fn measured<W: Work>(
         std::fs::write(file, report.json()).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if let Some(file) = &load.svg {
-        plot::write(file, &report).with_context(|| format!("cannot draw {}", file.display()))?;
+        plot::run(file, &report).with_context(|| format!("cannot draw {}", file.display()))?;
     }
     // Whoever closed the output does not want to read it.
     drop(std::io::stdout().lock().write_all(report.table().as_bytes()));

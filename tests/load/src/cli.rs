@@ -29,6 +29,16 @@ pub enum Command {
     Direct(DirectOptions),
     /// A bare and fast model server whose answer is always the same, to be measured with.
     Upstream(UpstreamOptions),
+    /// Draws diagrams, which it reads as JSON from standard input.
+    Plot(PlotOptions),
+}
+
+/// Where a picture goes.
+#[derive(Args)]
+pub struct PlotOptions {
+    /// The file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: PathBuf,
 }
 
 /// What is asked of a deployment.

@@ -92,6 +92,10 @@ impl Work for Direct {
         if self.is_stream { Kind::Stream } else { Kind::Whole }
     }
 
+    async fn rest(&self, _: &mut User) {
+        std::future::pending().await
+    }
+
     async fn once(&self, user: &mut User, kind: Kind) -> Outcome {
         let mut outcome = Outcome::new(kind);
         outcome.result = if self.is_stream {
