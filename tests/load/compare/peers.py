@@ -151,19 +151,20 @@ def start_tensorzero(with_nodelay: bool) -> Callable[[Context], Running]:
         env = {"LD_PRELOAD": str(install.nodelay())} if with_nodelay else {}
         process = Process("TensorZero", argv, log=context.directory / f"{name}.log", env=env)
         url = wait_for_text(address, process)
-        wait_for(url.replace("/openai/v1", "/health"), process)
         return Running(url, [process], model=lambda model: f"tensorzero::model_name::{model}")
 
     return start
 
 
 def wait_for_text(path: Path, process: Process) -> str:
+    """What the process writes there when it is ready."""
     for _ in range(600):
         if path.exists() and (text := path.read_text()):
             return text.rstrip("/")
         if not process.is_running():
             break
         time.sleep(0.1)
+    process.stop()
     raise RuntimeError(f"{process.name} did not start:\n{process.tail()}")
 
 

@@ -14,10 +14,10 @@ def models() -> dict[str, str]:
     return {persona: model for kind, model in KINDS.items() for persona in ids(kind, COUNT)}
 
 
-def as_toml() -> str:
+def as_toml(models: dict[str, str]) -> str:
     """A personas file. The prompts are short, because peers send none."""
     return "".join(
         f'[[personas]]\nid = "{persona}"\nname = "{persona}"\ndescription = "Answers load tests."\n'
         f'system_prompt = "You are {persona}."\nmodel = "{model}"\ncontext = "own"\n\n'
-        for persona, model in models().items()
+        for persona, model in models.items()
     )

@@ -46,9 +46,12 @@ class Polylogue:
     ready_after: float
 
 
-def start(binary: Path, directory: Path, upstream: str, redis_url: str = "", pause: float = 0.1) -> Polylogue:
+def start(
+    binary: Path, directory: Path, upstream: str, redis_url: str = "", more_personas: dict[str, str] | None = None, pause: float = 0.1
+) -> Polylogue:
+    """Starts one and waits until it is ready; `pause` is how often that is looked at."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "personas.toml").write_text(personas.as_toml())
+    (directory / "personas.toml").write_text(personas.as_toml(personas.models() | (more_personas or {})))
     port, management = free_port(), free_port()
     text = SETTINGS.format(port=port, management=management, upstream=upstream, directory=directory, personas=personas.COUNT)
     if redis_url:

@@ -94,7 +94,7 @@ def answers(url: str, timeout: float = 2) -> bool:
 
 
 def wait_for(url: str, process: Process, seconds: float = 180, pause: float = 0.1) -> float:
-    """Waits until it answers 200; how long that took."""
+    """Waits until it answers 200; how long that took. A process that does not is stopped."""
     begin = time.monotonic()
     while time.monotonic() - begin < seconds:
         if answers(url):
@@ -102,4 +102,5 @@ def wait_for(url: str, process: Process, seconds: float = 180, pause: float = 0.
         if not process.is_running():
             raise RuntimeError(f"{process.name} ended with {process.child.returncode}:\n{process.tail()}")
         time.sleep(pause)
+    process.stop()
     raise RuntimeError(f"{process.name} does not answer at {url} after {seconds} s:\n{process.tail()}")

@@ -18,6 +18,7 @@ def start(directory: Path) -> tuple[Process, int]:
             return process, port
         except OSError:
             time.sleep(0.1)
+    process.stop()
     raise RuntimeError(f"redis does not answer:\n{process.tail()}")
 
 
