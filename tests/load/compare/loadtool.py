@@ -9,18 +9,20 @@ from pathlib import Path
 
 # How long a run may take beyond what it was asked for.
 GRACE_SECONDS = 60
+# What may be wrong with the events of a turn.
+FLAWS = ("lost_events", "doubled_events", "reordered_events", "wrong_texts", "events_after_end", "wrong_frames")
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One run's figures; times in milliseconds."""
+    """One run's figures; times in milliseconds, none where nothing completed."""
 
     throughput: float
     completed: int
     errors: int
     refused: int
-    p50: float
-    p99: float
+    p50: float | None
+    p99: float | None
     first_token_p50: float | None
     first_token_p99: float | None
     cpu_ms: float | None
@@ -48,12 +50,12 @@ def figures_of(result: dict) -> Figures:
         completed=completed,
         errors=sum_of(result["errors"]),
         refused=sum_of(result["refused"]),
-        p50=milliseconds(result["latency_ms"], "p50"),
-        p99=milliseconds(result["latency_ms"], "p99"),
+        p50=milliseconds(result.get("latency_ms"), "p50"),
+        p99=milliseconds(result.get("latency_ms"), "p99"),
         first_token_p50=milliseconds(result.get("first_token_ms"), "p50"),
         first_token_p99=milliseconds(result.get("first_token_ms"), "p99"),
         cpu_ms=cpu_seconds * 1000 / completed if processes and completed else None,
-        flaws=sum(int(result.get(name) or 0) for name in ("lost_events", "doubled_events")),
+        flaws=sum(int(result.get(name) or 0) for name in FLAWS),
     )
 
 

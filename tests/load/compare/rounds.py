@@ -44,6 +44,6 @@ def run(works: list[Work], peers: dict[str, tuple[Peer, Running]], tool: LoadToo
                     print(f"round {number}: {work.name}: {name}: {error}", file=sys.stderr, flush=True)
                     continue
                 cell.rounds.append(figures)
-                print(f"round {number}: {work.name}: {name}: {figures.throughput:.0f}/s, p50 {figures.p50:.2f} ms, "
-                      f"{figures.errors} errors", file=sys.stderr, flush=True)
+                said = f"{figures.throughput:.0f}/s, {figures.errors} errors, {figures.refused} refused, {figures.flaws} flaws"
+                print(f"round {number}: {work.name}: {name}: {said}", file=sys.stderr, flush=True)
     return found

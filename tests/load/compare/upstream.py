@@ -24,6 +24,9 @@ def start(directory: Path) -> tuple[Process, str]:
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     shutil.copy(HERE / "upstream.lua", directory)
+    # nginx started by root answers as "nobody", who must be able to read upstream.lua.
+    for each in (directory, directory.parent):
+        each.chmod(0o755)
     conf = Template((HERE / "upstream.conf").read_text())
     # nginx has variables of its own, so only ours are filled in.
     text = conf.safe_substitute(DIRECTORY=directory, MODULES=MODULES, PORT=port)

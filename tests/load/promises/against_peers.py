@@ -59,4 +59,5 @@ def complete(promises: list[Promise], compared: dict) -> list[Promise]:
             promise.against_peers = added(compared, False)
         if promise.what.startswith("added time to first token"):
             promise.against_peers = added(compared, True)
-    return promises[:2] + rates(compared) + promises[2:]
+    latencies = [promise for promise in promises if promise.what.startswith("added ")]
+    return latencies + rates(compared) + [promise for promise in promises if promise not in latencies]
