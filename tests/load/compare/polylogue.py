@@ -10,6 +10,8 @@ SETTINGS = """
 [server]
 listen = "127.0.0.1:{port}"
 management_listen = "127.0.0.1:{management}"
+max_connections = 50000
+max_connections_per_address = 0
 
 [llm]
 base_url = "{upstream}"

@@ -3,7 +3,7 @@
 import re
 import socket
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from compare import polylogue, redis
 
@@ -39,19 +39,27 @@ class Monitor(threading.Thread):
         self.join(10)
 
 
-def writes_by_turn(lines: list[str]) -> dict[str, list[float]]:
-    """When each turn's keys were written to; a script is one write."""
+def writes_by_turn(lines: list[str]) -> dict[str, list[tuple[float, str]]]:
+    """When each turn's keys were written to, and by what; a script is one write."""
     found = defaultdict(list)
     for line in lines:
         match = LINE.match(line)
         if not match or match["who"] == "lua":
             continue
-        command = match["command"]
-        if command.split(" ", 1)[0].strip('"').upper() in READS:
+        words = match["command"].split(" ", 2)
+        name = words[0].strip('"').upper()
+        if name in READS:
             continue
-        if turn := TURN.search(command):
-            found[turn[1] or turn[2]].append(float(match["time"]))
+        if turn := TURN.search(match["command"]):
+            by = words[1] if name in ("EVALSHA", "EVAL") else name
+            found[turn[1] or turn[2]].append((float(match["time"]), by))
     return dict(found)
+
+
+def appends(turns: dict[str, list[tuple[float, str]]]) -> str:
+    """What writes tokens: what is done most often. The rest is done once or twice, as a turn starts and ends."""
+    counts = Counter(by for writes in turns.values() for _, by in writes)
+    return counts.most_common(1)[0][0] if counts else ""
 
 
 def busiest_second(times: list[float]) -> int:
@@ -88,13 +96,16 @@ def watched(stage: Stage, service, port: int) -> Promise:
     monitor.close()
 
     turns = writes_by_turn(monitor.lines)
-    busiest = [busiest_second(times) for times in turns.values()]
+    script = appends(turns)
+    busiest = [busiest_second([time for time, by in writes if by == script]) for writes in turns.values()]
+    everything = [busiest_second([time for time, _ in writes]) for writes in turns.values()]
     most = max(busiest, default=0)
     calls = {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
-    # What is written as the turn starts and ends comes on top of the stream of tokens.
+    # That only one is in flight cannot be seen from here.
     return Promise(
         "Redis writes for one turn, streaming", f"one in flight for each turn, at most {BOUND} a second",
-        f"{most} in the busiest second of any of {len(turns)} turns of {TOKENS_A_SECOND} tokens a second, start and end included",
+        f"{most} writes of tokens in the busiest second of any of {len(turns)} turns of {TOKENS_A_SECOND} tokens a second; "
+        f"{max(everything, default=0)} with those of its start and end",
         bool(busiest) and most <= BOUND and figures.errors == 0,
-        details={"busiest_seconds": sorted(busiest), "writes": sorted(len(times) for times in turns.values()), "calls": calls},
+        details={"busiest_seconds": sorted(busiest), "all_writes": sorted(len(writes) for writes in turns.values()), "calls": calls},
     )
