@@ -114,7 +114,7 @@ class Rig:
         return process
 
     def service(self, upstream, redis=None, settings=None, ports=(0, 0)):
-        settings = {"llm.base_url": upstream, "telemetry.log_format": "json"} | UNLIMITED | (settings or {})
+        settings = {"llm.base_url": upstream, "llm.model": "fixed", "telemetry.log_format": "json"} | UNLIMITED | (settings or {})
         if redis:
             settings["redis.url"] = redis
         command = [self.service_binary, "serve", "--listen", f"127.0.0.1:{ports[0]}"]
