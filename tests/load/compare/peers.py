@@ -47,6 +47,9 @@ class Running:
     def memory_bytes(self) -> int:
         return sum(process.memory_bytes() for process in self.processes)
 
+    def nice(self) -> int:
+        return max((process.nice() for process in self.processes), key=abs)
+
     def stop(self) -> None:
         for process in [*self.processes, *self.beside]:
             process.stop()
@@ -133,7 +136,7 @@ def start_litellm(context: Context) -> Running:
         "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
     }
     process = Process("LiteLLM", argv, log=context.directory / "litellm.log", env=env, cwd=context.directory)
-    wait_for(f"http://127.0.0.1:{port}/health/liveliness", process, seconds=240)
+    wait_for(f"http://127.0.0.1:{port}/health/liveliness", process, seconds=420)
     return Running(f"http://127.0.0.1:{port}/v1", [process])
 
 
@@ -197,10 +200,10 @@ PEERS = [
     Peer("Polylogue on Redis", "chat", lambda context: output(["redis-server", "--version"]).split(" sha")[0], start_polylogue_on_redis,
          "the same with a Redis on the same machine, whose CPU time is not in the row",
          "the same, and every turn, limit and message is shared with other replicas"),
-    Peer("stand-in, client per request", "chat", package_version("standin", "langgraph"), stand_in("request", 1),
+    Peer("stand-in (client per request)", "chat", package_version("standin", "langgraph"), stand_in("request", 1),
          "uvicorn with uvloop and httptools, 1 worker, no access log; a ChatOpenAI made for every call",
          "history and a slowapi limit in process; no event log, no ids to resume from, no metrics"),
-    Peer("stand-in, shared client", "chat", package_version("standin", "langgraph"), stand_in("shared", CORES),
+    Peer("stand-in (shared client)", "chat", package_version("standin", "langgraph"), stand_in("shared", CORES),
          f"the same with {CORES} workers and one ChatOpenAI for each model",
          "the same; limits and history are each worker's own"),
     Peer("LiteLLM", "direct", package_version("litellm", "litellm"), start_litellm,
@@ -209,7 +212,7 @@ PEERS = [
     Peer("TensorZero", "direct", package_version("tensorzero", "tensorzero"), start_tensorzero(False),
          "the gateway of the Python package, observability off, no authentication",
          "routing, templates and ids; no limits, no history, no personas, nothing stored"),
-    Peer("TensorZero, TCP_NODELAY", "direct", package_version("tensorzero", "tensorzero"), start_tensorzero(True),
+    Peer("TensorZero (TCP_NODELAY)", "direct", package_version("tensorzero", "tensorzero"), start_tensorzero(True),
          "the same with TCP_NODELAY forced on what it accepts (peers/tensorzero/nodelay.c): not what a user gets, but what it could do",
          "the same"),
     Peer("Portkey", "direct", lambda context: "@portkey-ai/gateway " + json.loads((install.node("portkey") / "@portkey-ai/gateway/package.json").read_text())["version"],

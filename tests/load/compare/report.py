@@ -78,6 +78,8 @@ def as_markdown(result: dict) -> str:
         f"after {settings['warm_up']:g} s of warm-up; the peers took turns in every round. The load generator, the upstream and "
         "the peer share the cores.",
     ]
+    if len(priorities := {peer["nice"] for peer in result["peers"].values() if "nice" in peer}) > 1:
+        parts.append(f"**Not fair:** the processes had different priorities (nice {', '.join(map(str, sorted(priorities)))}).")
     for work in result["works"]:
         title = work["title"][0].upper() + work["title"][1:]
         parts += [f"### {title}", table(work)]
