@@ -88,6 +88,7 @@ async fn direct(options: DirectOptions) -> anyhow::Result<ExitCode> {
         dialer: Dialer::new(&load.source_addresses, &options.urls)?,
         targets: options.urls.into(),
         token: options.api_key.as_deref().map(bearer).transpose()?,
+        headers: options.headers.into_iter().collect(),
         model: options.model,
         is_stream: options.stream,
         message_bytes: options.message_bytes as usize,
