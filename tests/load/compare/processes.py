@@ -1,5 +1,6 @@
 """Processes that are started, watched and stopped here; nothing is found by name."""
 
+import atexit
 import os
 import signal
 import socket
@@ -31,6 +32,8 @@ class Process:
                 self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                 env=inherited | (env or {}), cwd=cwd, start_new_session=True,
             )
+        # Whatever ends this program, also in the middle of a start.
+        atexit.register(self.stop)
 
     def is_running(self) -> bool:
         return self.child.poll() is None
@@ -58,6 +61,7 @@ class Process:
         return max(found, key=abs)
 
     def stop(self) -> None:
+        atexit.unregister(self.stop)
         if self.is_running():
             os.killpg(self.child.pid, signal.SIGTERM)
         try:
