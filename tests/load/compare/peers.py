@@ -216,7 +216,7 @@ PEERS = [
          "the same with TCP_NODELAY forced on what it accepts (peers/tensorzero/nodelay.c): not what a user gets, but what it could do",
          "the same"),
     Peer("Portkey", "direct", lambda context: "@portkey-ai/gateway " + json.loads((install.node("portkey") / "@portkey-ai/gateway/package.json").read_text())["version"],
-         start_portkey, "Node, one process (it has no workers), NODE_ENV=production, headless: no console; @hono/node-server held at 1.14.2, "
+         start_portkey, "Node, one process (it has no workers), NODE_ENV=production, headless: no console; @hono/node-server held at 1.13.7, "
          "because its streams fail with newer ones (Portkey-AI/gateway#1389)",
          "routing by headers, retries; no limits, no history, no personas"),
     Peer("vLLM router", "direct", package_version("vllm_router", "vllm-router"), start_vllm_router,

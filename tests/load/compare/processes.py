@@ -113,7 +113,7 @@ def answers(url: str, timeout: float = 2) -> bool:
         return False
 
 
-def wait_for(url: str, process: Process, seconds: float = 180, pause: float = 0.1) -> float:
+def wait_for(url: str, process: Process, seconds: float = 420, pause: float = 0.1) -> float:
     """Waits until it answers 200; how long that took. A process that does not is stopped."""
     begin = time.monotonic()
     while time.monotonic() - begin < seconds:

@@ -131,7 +131,8 @@ async def chat(request: Request, body: ChatRequest) -> dict:
 @app.post("/api/v1/chat/stream")
 @limiter.limit(LIMIT)
 async def stream(request: Request, body: ChatRequest) -> StreamingResponse:
-    return StreamingResponse(as_sse(Turn(body)), media_type="text/event-stream")
+    turn = Turn(body)
+    return StreamingResponse(as_sse(turn), media_type="text/event-stream", headers={"Turn-Id": turn.id})
 
 
 @app.websocket("/api/v1/chat/ws")
