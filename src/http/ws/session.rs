@@ -59,15 +59,15 @@ impl Session {
 
     /// Serves the socket until either side ends it; turns go on without it.
     pub async fn run(mut self) {
-        let end = match self.greet().await {
+        let end = match Box::pin(self.greet()).await {
             Ok(()) => self.serve().await,
             Err(end) => end,
         };
         let Self { connection, wire, turns, requests, .. } = self;
         connection.close(end);
         drop(turns);
-        wire.close(end).await;
-        requests.finish().await;
+        Box::pin(wire.close(end)).await;
+        Box::pin(requests.finish()).await;
     }
 
     async fn greet(&mut self) -> Step {
@@ -76,17 +76,18 @@ impl Session {
         self.send(hello).await
     }
 
-    /// What came in goes first: it may be what the heartbeat waits for, and its pace is bounded.
+    /// What came in goes first: it may be what the heartbeat waits for, and its pace is bounded. What is done about anything is
+    /// boxed: most sockets do nothing, and should not have to hold the room for it.
     async fn serve(&mut self) -> SocketEnd {
         loop {
             let is_busy = !(self.turns.is_empty() && self.requests.is_idle());
             let step = tokio::select! {
                 biased;
                 () = self.watch.ended() => Err(SocketEnd::AuthExpired),
-                message = self.wire.next(), if !self.requests.is_following() => self.heard(message).await,
-                due = self.connection.due(is_busy) => self.due(due).await,
-                answer = self.requests.next() => self.answered(answer).await,
-                told = self.turns.next() => self.told(told).await,
+                message = self.wire.next(), if !self.requests.is_following() => Box::pin(self.heard(message)).await,
+                due = self.connection.due(is_busy) => Box::pin(self.due(due)).await,
+                answer = self.requests.next() => Box::pin(self.answered(answer)).await,
+                told = self.turns.next() => Box::pin(self.told(told)).await,
             };
             if let Err(end) = step {
                 return end;

@@ -85,7 +85,9 @@ async fn a_stream_reads_as_in_the_contract() {
     turn.send(first).await.unwrap();
     turn.send(completed(6)).await.unwrap();
 
-    let frames: Vec<String> = frames(response).await.into_iter().map(Result::unwrap).collect();
+    let writes: Vec<String> = frames(response).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(writes.len(), 1, "what is there at once is written at once");
+    let frames: Vec<&str> = writes[0].split_inclusive("\n\n").collect();
     assert_eq!(frames[0], "retry: 2000\n: ok\n\n");
     assert_eq!(frames[1], format!("id: 1-5\nevent: reply.delta\ndata: {data}\n\n"));
     assert!(frames[2].starts_with("id: 1-6\nevent: turn.completed\ndata: {\"type\":\"turn.completed\","));
@@ -117,7 +119,7 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
     let Stage { metrics, turn, response, .. } = stage();
     let began = Instant::now();
     for seq in 1..=60 {
-        turn.send(delta(seq, "a")).await.unwrap();
+        turn.send(delta(seq, &"a".repeat(1024))).await.unwrap();
     }
     ended(&metrics, StreamEnd::SlowReader).await;
     assert!((10..11).contains(&began.elapsed().as_secs()));
@@ -153,8 +155,8 @@ async fn a_stream_outlives_closing_and_ends_cleanly_at_the_hard_stop() {
         stop.cancel();
     };
     let (frames, ()) = tokio::join!(reading, stopping);
-    assert_eq!(frames.len(), 2);
-    assert!(frames.iter().all(Result::is_ok));
+    let read: String = frames.into_iter().map(Result::unwrap).collect();
+    assert!(read.contains("still here"), "{read}");
     ended(&metrics, StreamEnd::Drain).await;
     shutdown.ended().await;
 }
