@@ -29,10 +29,20 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Whether this replica is started, ready, alive.
     pub health: Arc<Health>,
-    /// Whether there is too much to do to begin more.
+    /// How long work waits here.
     pub pressure: Arc<Pressure>,
     /// How it learns to stop.
     pub shutdown: Shutdown,
+}
+
+/// With fewer turns than this under way it is not turns that there is too much of, and to refuse one would help nobody.
+const FEW: i64 = 32;
+
+impl Services {
+    /// Whether one more turn would only make all others slower.
+    pub fn is_overloaded(&self) -> bool {
+        self.pressure.is_high() && self.metrics.turns.in_flight.get(&()) >= FEW
+    }
 }
 
 /// Who is asking, established once per request by the edge and kept in the request's extensions.

@@ -1,7 +1,6 @@
 //! New turns are refused at the door while there is too much to do: it has to cost next to nothing, or refusing would take the
 //! time that the turns that run need.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
@@ -16,9 +15,8 @@ use super::{REQUEST_ID, has_body_to_come, last_of_its_connection, request_id};
 use crate::chat::ChatError;
 use crate::http::Services;
 use crate::http::problem::Problem;
-use crate::resilience::Pressure;
 use crate::telemetry::Quiet;
-use crate::telemetry::metrics::{Metrics, TurnRefusal};
+use crate::telemetry::metrics::TurnRefusal;
 use crate::words::{ErrorCode, Failure};
 
 /// What begins a turn.
@@ -31,15 +29,13 @@ const LINES: u32 = 10;
 
 /// Who refuses.
 pub(super) struct Shed {
-    pressure: Arc<Pressure>,
-    metrics: Arc<Metrics>,
+    services: Services,
     quiet: Quiet,
 }
 
 impl Shed {
     pub(super) fn new(services: &Services) -> Self {
-        let (pressure, metrics) = (Arc::clone(&services.pressure), Arc::clone(&services.metrics));
-        Self { pressure, metrics, quiet: Quiet::new("overloaded", LINES) }
+        Self { services: services.clone(), quiet: Quiet::new("overloaded", LINES) }
     }
 
     /// The answer to a request that would begin a turn now; the request again if it may go on. Whoever asks is not known yet:
@@ -48,18 +44,18 @@ impl Shed {
         let route = route.filter(|route| {
             request.method() == Method::POST
                 && BEGIN.contains(&route.pattern.as_str())
-                && self.pressure.is_high()
+                && self.services.is_overloaded()
         });
         let Some(route) = route else { return Err(request) };
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        self.metrics.http.requests.inc(&(
+        self.services.metrics.http.requests.inc(&(
             request.method().into(),
             route.label.clone(),
             status.as_str().into(),
         ));
-        self.metrics.turns.rejected.inc(&(TurnRefusal::Overloaded,));
-        if let Some(suppressed) = self.quiet.line(&self.metrics.process) {
-            let waited_ms = u64::try_from(self.pressure.waited().as_millis()).unwrap_or(u64::MAX);
+        self.services.metrics.turns.rejected.inc(&(TurnRefusal::Overloaded,));
+        if let Some(suppressed) = self.quiet.line(&self.services.metrics.process) {
+            let waited_ms = u64::try_from(self.services.pressure.waited().as_millis()).unwrap_or(u64::MAX);
             warn!(
                 event = "overloaded",
                 waited_ms, suppressed, "work waits too long for a processor: no more turns are begun"

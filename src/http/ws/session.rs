@@ -138,7 +138,7 @@ impl Session {
         let span = requests::span(&frame, &request_id, self.upgraded_by.as_ref());
         let ask = |reference| Ask { services: self.services.clone(), identity, reference, span };
         match frame {
-            ClientFrame::Chat(reference, _) if self.services.pressure.is_high() => {
+            ClientFrame::Chat(reference, _) if self.services.is_overloaded() => {
                 self.services.metrics.turns.rejected.inc(&(TurnRefusal::Overloaded,));
                 return self.refuse(Some(&reference), &busy(), &request_id).await;
             }

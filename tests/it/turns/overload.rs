@@ -44,6 +44,9 @@ async fn while_work_waits_too_long_new_turns_are_refused_and_those_that_run_go_o
     app.model.rules([says("guide", ["It ", "was ", "real."]).pausing_after(2)]);
     let mut running = app.stream(json!({"message": "hello", "personas": ["guide"]})).await;
     running.until("reply.delta").await;
+    for _ in 0..40 {
+        app.start_turn(json!({"message": "hello", "personas": ["guide"]})).await;
+    }
     let mut socket = app.socket().await;
     let busy = Busy::begin(&app);
     eventually("there is too much to do", async || pressure.is_high()).await;

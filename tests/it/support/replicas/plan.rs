@@ -72,6 +72,8 @@ impl Plan {
         let listen = [
             format!("server.listen=127.0.0.1:{public}"),
             format!("server.management_listen=127.0.0.1:{management}"),
+            // What is refused where there is too much to do is another claim.
+            "turns.max_delay=0s".to_owned(),
         ];
         let all = self.settings.iter().chain(&listen);
         let arguments: Vec<_> = all.flat_map(|setting| ["--set", setting]).collect();
