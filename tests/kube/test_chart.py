@@ -130,6 +130,26 @@ def test_an_overlay_is_what_the_chart_makes_of_its_values(name):
     assert found == render.rendered(folder)
 
 
+def example_values():
+    """The values in the examples, by file."""
+    folder = ROOT / "k8s" / "examples"
+    yield "keda-values.yaml", yaml.safe_load((folder / "keda-values.yaml").read_text()) | {"config": {"redis": {"url": "redis://cache:6379"}}}
+    for it in yaml.safe_load_all((folder / "argo-cd.yaml").read_text()):
+        yield "argo-cd.yaml", it["spec"]["source"]["helm"]["valuesObject"]
+    for it in yaml.safe_load_all((folder / "flux.yaml").read_text()):
+        if it["kind"] == "HelmRelease":
+            yield "flux.yaml", it["spec"]["values"]
+
+
+def test_the_values_in_the_examples_are_ones_that_the_chart_takes(tmp_path):
+    found = dict(example_values())
+    assert found.keys() == {file.name for file in (ROOT / "k8s" / "examples").iterdir()}
+    for name, values in found.items():
+        (tmp_path / name).write_text(yaml.safe_dump(values))
+        kinds = {kind for kind, _ in objects("-f", tmp_path / name)}
+        assert {"Deployment", "PodDisruptionBudget"} < kinds and kinds & {"ScaledObject", "HorizontalPodAutoscaler"}, name
+
+
 # What kube-score asks for and the chart does not give, each with its reason.
 EXCEPTIONS = {
     "container-resources": "no CPU limit: throttling slows the slowest answers for nothing; requests and memory limits are set",
