@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn a_hash_in_the_place_of_a_name_is_not_repeated() {
         let misplaced = "808ac32de910b63f9a66b0183591ecd89f3d3f75d57kes = []";
-        let error = KeyTable::parse(Path::new("keys.toml"), misplaced.as_bytes(), &[]).unwrap_err().to_string();
+        let error =
+            KeyTable::parse(Path::new("keys.toml"), misplaced.as_bytes(), &[]).unwrap_err().to_string();
         assert_eq!(error, "auth.keys_file keys.toml: keys: unknown field, expected `keys`");
         let slip = KeyTable::parse(Path::new("keys.toml"), b"kes = []", &[]).unwrap_err().to_string();
         assert!(slip.contains("unknown field `kes`"), "{slip}");

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use futures_util::stream::poll_fn;
 use poem::{Body, IntoResponse, Response};
 use poem_openapi::payload::Payload;
@@ -31,10 +32,12 @@ use crate::words::{Event, RequestId, TurnId};
 pub const FORMAT: &str = "event-stream";
 
 /// What a stream begins with, at once: how long to wait before reconnecting, and a first comment that opens proxies.
-const OPENING: Bytes = Bytes::from_static(b"retry: 2000\n: ok\n\n");
+const OPENING: &[u8] = b"retry: 2000\n: ok\n\n";
 /// What is said in a silence, so that nothing on the way takes the connection for dead.
-const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
-/// Frames between the task that follows the turn and the connection. One: a reader is a position, nothing is queued.
+const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+/// Bytes that are written at once, if so much is there. As much as waits for a slow reader in [`super::accept`].
+const LARGEST_WRITE: usize = 32 * 1024;
+/// Writes between the task that follows the turn and the connection. One: a reader is a position, nothing is queued.
 const CAPACITY: usize = 1;
 
 /// Where a stream's events come from.
@@ -176,18 +179,36 @@ impl<S: Source> Pump<S> {
     }
 
     async fn serve(&mut self) -> Result<Infallible, StreamEnd> {
-        self.send(OPENING).await?;
+        let mut written = BytesMut::from(OPENING);
+        let mut over = self.add_ready(&mut written);
         loop {
+            self.send(written.split().freeze()).await?;
+            if let Some(end) = over {
+                return Err(end);
+            }
             match self.next().await? {
-                None => self.send(KEEP_ALIVE).await?,
+                None => written.extend_from_slice(KEEP_ALIVE),
                 Some(event) => {
-                    self.send(frame(&event)).await?;
-                    if event.body.is_terminal() {
-                        return Err(StreamEnd::Completed);
-                    }
+                    over = add(&event, &mut written).or_else(|| self.add_ready(&mut written));
                 }
             }
         }
+    }
+
+    /// What is there already goes out with what goes out anyway: under load, one write for many tokens. Says why the stream is
+    /// over behind it, if it is.
+    fn add_ready(&mut self, written: &mut BytesMut) -> Option<StreamEnd> {
+        while written.len() < LARGEST_WRITE {
+            match self.source.next().now_or_never()? {
+                Ok(Some(event)) => {
+                    if let Some(end) = add(&event, written) {
+                        return Some(end);
+                    }
+                }
+                over => return told(over).err(),
+            }
+        }
+        None
     }
 
     /// The next event, or `None` after so much silence.
@@ -198,14 +219,7 @@ impl<S: Source> Pump<S> {
         tokio::select! {
             biased;
             () = self.frames.closed() => Err(StreamEnd::ClientGone),
-            event = self.source.next() => match event {
-                Ok(Some(event)) => Ok(Some(event)),
-                Ok(None) | Err(ChatError::Draining) => Err(StreamEnd::Drain),
-                Err(error) => {
-                    warn!(event = "stream_lost", error = %Chain(&error), "a stream lost its turn");
-                    Err(StreamEnd::Deadline)
-                }
-            },
+            event = self.source.next() => told(event).map(Some),
             () = hard.cancelled() => Err(StreamEnd::Drain),
             () = &mut silence => Ok(None),
         }
@@ -220,14 +234,26 @@ impl<S: Source> Pump<S> {
     }
 }
 
-/// An event as it travels: its id, its name, one line of data, an empty line.
-fn frame(event: &Event) -> Bytes {
-    let (id, name, data) = (event.id.to_string(), event.body.name(), event.json());
-    let mut frame = Vec::with_capacity(id.len() + name.len() + data.len() + 24);
-    for part in ["id: ", &id, "\nevent: ", name, "\ndata: "] {
-        frame.extend_from_slice(part.as_bytes());
+/// What a source had to say: an event, or why there are no more.
+fn told(event: Result<Option<Arc<Event>>, ChatError>) -> Result<Arc<Event>, StreamEnd> {
+    match event {
+        Ok(Some(event)) => Ok(event),
+        Ok(None) | Err(ChatError::Draining) => Err(StreamEnd::Drain),
+        Err(error) => {
+            warn!(event = "stream_lost", error = %Chain(&error), "a stream lost its turn");
+            Err(StreamEnd::Deadline)
+        }
     }
-    frame.extend_from_slice(data);
-    frame.extend_from_slice(b"\n\n");
-    frame.into()
+}
+
+/// Adds an event as it travels: its id, its name, one line of data, an empty line. Says so if it is the last.
+fn add(event: &Event, written: &mut BytesMut) -> Option<StreamEnd> {
+    let (id, name, data) = (event.id.to_string(), event.body.name(), event.json());
+    written.reserve(id.len() + name.len() + data.len() + 24);
+    for part in ["id: ", &id, "\nevent: ", name, "\ndata: "] {
+        written.extend_from_slice(part.as_bytes());
+    }
+    written.extend_from_slice(data);
+    written.extend_from_slice(b"\n\n");
+    event.body.is_terminal().then_some(StreamEnd::Completed)
 }

@@ -19,6 +19,8 @@ const MAX_RESPONSE_BYTES: usize = 32 << 20;
 const MAX_LINE_BYTES: usize = 1 << 20;
 /// Bytes of an error's body that are read; only its code is looked at.
 const MAX_ERROR_BYTES: usize = 16 << 10;
+/// What may stand before an event stream and means nothing (HTML, "Parsing an event stream").
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// How long an error's body may take: its status is known already and matters more.
 const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the end of a response may take to follow its `[DONE]`.
@@ -41,6 +43,7 @@ struct Reading {
     form: Form,
     left: usize,
     line: usize,
+    has_begun: bool,
 }
 
 /// The response with at most [`MAX_RESPONSE_BYTES`], none of its lines above [`MAX_LINE_BYTES`] if it is read in lines;
@@ -48,7 +51,7 @@ struct Reading {
 pub(super) fn bounded(response: Response, form: Form) -> Response {
     let (parts, body) = http::Response::from(response).into_parts();
     let inner = http_body_util::BodyDataStream::new(body).boxed();
-    let reading = Reading { inner, form, left: MAX_RESPONSE_BYTES, line: 0 };
+    let reading = Reading { inner, form, left: MAX_RESPONSE_BYTES, line: 0, has_begun: form == Form::Whole };
     let stream = stream::unfold(Some(reading), |reading| async {
         let mut reading = reading?;
         match reading.next().await? {
@@ -61,7 +64,8 @@ pub(super) fn bounded(response: Response, form: Form) -> Response {
 
 impl Reading {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        let bytes = match self.inner.next().await? {
+        let read = if self.has_begun { self.inner.next().await? } else { self.first().await? };
+        let bytes = match read {
             Ok(bytes) => bytes,
             Err(error) => return Some(Err(io::Error::other(error.without_url()))),
         };
@@ -72,6 +76,22 @@ impl Reading {
             self.drain().await;
         }
         Some(Ok(bytes))
+    }
+
+    /// The first bytes without a byte-order mark, at which the parser behind panics. It may come in pieces.
+    async fn first(&mut self) -> Option<reqwest::Result<Bytes>> {
+        self.has_begun = true;
+        let mut first = BytesMut::new();
+        while first.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&first) {
+            match self.inner.next().await {
+                Some(Ok(bytes)) => first.extend_from_slice(&bytes),
+                Some(Err(error)) => return Some(Err(error)),
+                None => break,
+            }
+        }
+        let first = first.freeze();
+        let mark = if first.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        (!first.is_empty()).then(|| Ok(first.slice(mark..)))
     }
 
     fn has_room_for(&mut self, bytes: &Bytes) -> bool {
@@ -172,6 +192,26 @@ mod tests {
         assert!(says_done(b"data: {\"choices\":[]}\n\ndata: [DONE]\n\n"));
         assert!(!says_done(b"data: {\"content\":\"data: [DONE]\"}\n\n"));
         assert!(!says_done(b"data: {\"content\":\"a very long text that goes on\"}\n\n"));
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_before_a_stream_is_left_out_whole_or_torn() {
+        let passed_on = async |pieces: &'static [&'static [u8]], form| {
+            let body = stream::iter(pieces.iter().map(|piece| io::Result::Ok(Bytes::from_static(piece))));
+            let response = http::Response::new(reqwest::Body::wrap_stream(body)).into();
+            bounded(response, form).bytes().await.unwrap()
+        };
+        for pieces in [
+            &[b"\xEF\xBB\xBFdata: x\n".as_slice()] as &[_],
+            &[b"\xEF", b"\xBB", b"\xBFdata:", b" x\n"],
+            &[b"", b"\xEF\xBB\xBF", b"data: x\n"],
+            &[b"da", b"ta: x\n"],
+        ] {
+            assert_eq!(passed_on(pieces, Form::Events).await, "data: x\n");
+        }
+        assert_eq!(passed_on(&[b"a", b"\xEF\xBB\xBF"], Form::Events).await, "a\u{feff}", "only before everything else");
+        assert_eq!(passed_on(&[b"\xEF\xBB"], Form::Events).await, b"\xEF\xBB".as_slice());
+        assert_eq!(passed_on(&[b"\xEF\xBB\xBF{}"], Form::Whole).await, "\u{feff}{}");
     }
 
     #[test]

@@ -129,12 +129,8 @@ impl<E: Endpoint> Edge<E> {
             Ok(()) => self.routed(request, route, identity).await,
             Err(why) => {
                 let leaves_unread = has_body_to_come(&request);
-                let mut response = self.turned_away(why, identity).await;
-                if leaves_unread {
-                    // Said, because a client that reuses the connection would otherwise meet its end instead of an answer.
-                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                }
-                response
+                let response = self.turned_away(why, identity).await;
+                if leaves_unread { last_of_its_connection(response) } else { response }
             }
         };
         if route.is_some_and(Route::is_limited) {
@@ -204,7 +200,8 @@ impl<E: Endpoint> Edge<E> {
         let mut response = if verdict.is_allowed() {
             self.handled(request, route, identity).await
         } else {
-            limit_headers::problem(&verdict).into_response(&identity.request_id)
+            let refusal = limit_headers::problem(&verdict).into_response(&identity.request_id);
+            if has_body_to_come(&request) { last_of_its_connection(refusal) } else { refusal }
         };
         add_limits(response.headers_mut(), limit_headers::headers(&verdict, Timestamp::now()));
         response
@@ -251,6 +248,13 @@ fn has_body_to_come(request: &Request) -> bool {
     let length = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
     request.version() <= Version::HTTP_11
         && (length || request.headers().contains_key(header::TRANSFER_ENCODING))
+}
+
+/// Says that the connection ends with this answer, because a client that reuses it would otherwise meet its end instead of an
+/// answer.
+fn last_of_its_connection(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// HEAD is answered as GET is.

@@ -6,7 +6,7 @@ use futures_util::{SinkExt, StreamExt as _};
 use poem::Upgraded;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::close;
@@ -38,12 +38,29 @@ impl Wire {
         }
     }
 
-    /// Sends one message; a reader that takes nothing within the bound is cut off.
+    /// Sends one message, and what was queued; a reader that takes nothing within the bound is cut off.
     pub async fn send(&mut self, message: Message) -> Result<(), SocketEnd> {
+        self.bounded(async |stream| stream.send(message).await).await
+    }
+
+    /// Queues one message; it goes out at the latest with [`Self::flush`].
+    pub async fn queue(&mut self, message: Message) -> Result<(), SocketEnd> {
+        self.bounded(async |stream| stream.feed(message).await).await
+    }
+
+    /// Sends what was queued.
+    pub async fn flush(&mut self) -> Result<(), SocketEnd> {
+        self.bounded(async |stream| stream.flush().await).await
+    }
+
+    async fn bounded(
+        &mut self,
+        write: impl AsyncFnOnce(&mut WebSocketStream<Upgraded>) -> Result<(), tungstenite::Error>,
+    ) -> Result<(), SocketEnd> {
         tokio::select! {
             biased;
-            sent = timeout(self.send_timeout, self.stream.send(message)) => match sent {
-                Ok(sent) => sent.map_err(|error| close::end_of(&error)),
+            written = timeout(self.send_timeout, write(&mut self.stream)) => match written {
+                Ok(written) => written.map_err(|error| close::end_of(&error)),
                 Err(_) => Err(SocketEnd::SlowReader),
             },
             () = self.hard.cancelled() => Err(SocketEnd::ServiceRestart),

@@ -45,8 +45,11 @@ async fn a_refused_upload_is_refused_before_its_body() {
     let mut client = server.client().await;
     client.get(PATH).await;
     client.get(PATH).await;
+    assert_eq!(client.get(PATH).await.header("connection"), None, "there was no body");
     client.send("POST /api/v1/echo HTTP/1.1\r\nHost: test\r\nContent-Length: 20\r\n\r\n").await;
-    client.answer().await.problem(429, "rate_limited");
+    let refused = client.answer().await;
+    refused.problem(429, "rate_limited");
+    assert_eq!(refused.header("connection"), Some("close"), "its body was not read");
 }
 
 #[tokio::test]
