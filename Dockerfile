@@ -12,9 +12,10 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY config config
 COPY src src
+COPY tests/bench/Cargo.toml tests/bench/
 COPY tests/load/Cargo.toml tests/load/
 # `cargo` reads the files of tests only when it builds them, but wants them to be there.
-RUN mkdir -p tests/it tests/load/src && touch tests/it/main.rs tests/load/src/main.rs
+RUN mkdir -p tests/it tests/load/src && touch tests/it/main.rs tests/bench/lib.rs tests/bench/hot_paths.rs tests/load/src/main.rs
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,id=target-${TARGETARCH} \
     cargo build --release --locked --bin polylogue && install -D target/release/polylogue /out/polylogue
 

@@ -25,6 +25,7 @@ use crate::http::roster::Roster;
 use crate::http::{self, Documents, Gate, Health, Services, asyncapi, document};
 use crate::limits::RateLimits;
 use crate::llm::{self, ChatModel, Upstreams};
+use crate::resilience::Pressure;
 use crate::shutdown::{Sequence, Shutdown, end_part};
 use crate::simulator::{self, Controls, Simulator};
 use crate::telemetry::Chain;
@@ -70,7 +71,9 @@ pub fn services(
         shutdown: shutdown.clone(),
         replica: replica.clone(),
     };
+    let pressure = Arc::new(Pressure::new(*config.turns.max_delay));
     Ok(Services {
+        pressure,
         chat: Arc::new(Chat::new(&config, parts).map_err(|error| bug(error.as_ref()))?),
         config: Arc::new(config),
         auth,
@@ -113,6 +116,7 @@ impl App {
         shutdown.spawn(Arc::clone(&flags).watch(shutdown.clone(), Arc::clone(&metrics)));
         let cast = Cast { personas, model: Arc::clone(&model) as _, flags };
         let services = services(config, &replica, &seams, cast, &metrics, &shutdown)?;
+        shutdown.spawn(watch(Arc::clone(&services.pressure), shutdown.clone()));
         shutdown.spawn(Arc::clone(&services.chat).tend(seams.presence, seams.fleet_size));
         let connections = Connections::start(&services.config, seams.leases, metrics, shutdown);
         let board = status_board(&services, &connections, model, simulator.is_some(), &replica);
@@ -173,6 +177,14 @@ impl App {
         end_part("management", &management).await;
         info!(event = "application_stopped", in_time, ended, "stopped");
         in_time && ended
+    }
+}
+
+/// Measures overload until everything has ended.
+async fn watch(pressure: Arc<Pressure>, shutdown: Shutdown) {
+    tokio::select! {
+        () = pressure.watch() => {}
+        () = shutdown.closing().cancelled() => {}
     }
 }
 

@@ -293,6 +293,7 @@ pub struct Turns {
     pub deadline: Span,
     pub on_disconnect: OnDisconnect,
     pub max_concurrent: NonZeroUsize,
+    pub max_delay: Span,
     pub max_per_socket: NonZeroUsize,
     pub max_personas: NonZeroUsize,
     pub retention: Span,

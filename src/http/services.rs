@@ -9,6 +9,7 @@ use crate::chat::{Caller, Chat, IdempotencyKey};
 use crate::config::Config;
 use crate::http::Health;
 use crate::limits::{RateLimits, Subject};
+use crate::resilience::Pressure;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{IdentifiedBy, Metrics, Transport};
 use crate::words::{ClientAddress, ConversationId, Principal, RequestId};
@@ -28,6 +29,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Whether this replica is started, ready, alive.
     pub health: Arc<Health>,
+    /// Whether there is too much to do to begin more.
+    pub pressure: Arc<Pressure>,
     /// How it learns to stop.
     pub shutdown: Shutdown,
 }

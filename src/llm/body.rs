@@ -201,15 +201,20 @@ mod tests {
             let response = http::Response::new(reqwest::Body::wrap_stream(body)).into();
             bounded(response, form).bytes().await.unwrap()
         };
-        for pieces in [
-            &[b"\xEF\xBB\xBFdata: x\n".as_slice()] as &[_],
+        let same: [&'static [&'static [u8]]; 4] = [
+            &[b"\xEF\xBB\xBFdata: x\n"],
             &[b"\xEF", b"\xBB", b"\xBFdata:", b" x\n"],
             &[b"", b"\xEF\xBB\xBF", b"data: x\n"],
             &[b"da", b"ta: x\n"],
-        ] {
+        ];
+        for pieces in same {
             assert_eq!(passed_on(pieces, Form::Events).await, "data: x\n");
         }
-        assert_eq!(passed_on(&[b"a", b"\xEF\xBB\xBF"], Form::Events).await, "a\u{feff}", "only before everything else");
+        assert_eq!(
+            passed_on(&[b"a", b"\xEF\xBB\xBF"], Form::Events).await,
+            "a\u{feff}",
+            "only before everything else"
+        );
         assert_eq!(passed_on(&[b"\xEF\xBB"], Form::Events).await, b"\xEF\xBB".as_slice());
         assert_eq!(passed_on(&[b"\xEF\xBB\xBF{}"], Form::Whole).await, "\u{feff}{}");
     }

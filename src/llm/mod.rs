@@ -5,6 +5,7 @@ mod call;
 mod connect;
 mod error;
 mod http_client;
+mod lenient;
 mod openai;
 mod reader;
 mod upstreams;

@@ -1,10 +1,11 @@
 //! The chat completions protocol as it is spoken by those who claim to speak OpenAI's: strict in what we send, and in
 //! what we read everything may be missing, new, or of another type.
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::{MapAccess, SeqAccess};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::lenient::{FromJson, fields, lenient};
 use super::{Ending, LlmError, ModelRequest, PromptRole};
 use crate::words::Usage;
 
@@ -110,8 +111,10 @@ pub(super) struct Response {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Choice {
-    #[serde(alias = "message", deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient")]
     delta: Option<Delta>,
+    #[serde(deserialize_with = "lenient")]
+    message: Option<Delta>,
     #[serde(deserialize_with = "lenient")]
     finish_reason: Option<String>,
 }
@@ -123,13 +126,14 @@ struct Delta {
     content: Option<Content>,
     #[serde(deserialize_with = "lenient")]
     refusal: Option<String>,
-    #[serde(alias = "reasoning", deserialize_with = "lenient")]
+    /// What is thought has two names, and some use both.
+    #[serde(deserialize_with = "lenient")]
     reasoning_content: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    reasoning: Option<String>,
 }
 
 /// Text, or, as some providers have it, a list of parts of which some are text.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
@@ -178,12 +182,47 @@ impl Response {
 
         // We ask for one choice.
         let choice = self.choices.and_then(|choices| choices.into_iter().next()).unwrap_or_default();
-        let delta = choice.delta.unwrap_or_default();
+        let delta = choice.delta.or(choice.message).unwrap_or_default();
         let text = delta.content.map(Content::text).filter(|text| !text.is_empty());
         let text = text.or(delta.refusal).unwrap_or_default();
-        let thinks = delta.reasoning_content.is_some_and(|thought| !thought.is_empty());
+        let thoughts = [delta.reasoning_content, delta.reasoning];
+        let thinks = thoughts.into_iter().flatten().any(|thought| !thought.is_empty());
         let finish_reason = choice.finish_reason.filter(|reason| !reason.is_empty());
         Ok(Said { is_alive: thinks || !text.is_empty(), text, finish_reason })
+    }
+}
+
+impl<'de> FromJson<'de> for Choice {
+    fn from_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
+        fields(object)
+    }
+}
+
+impl<'de> FromJson<'de> for Delta {
+    fn from_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
+        fields(object)
+    }
+}
+
+impl<'de> FromJson<'de> for Part {
+    fn from_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
+        fields(object)
+    }
+}
+
+impl<'de> FromJson<'de> for Tokens {
+    fn from_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
+        fields(object)
+    }
+}
+
+impl<'de> FromJson<'de> for Content {
+    fn from_text(text: &str) -> Option<Self> {
+        Some(Self::Text(text.to_owned()))
+    }
+
+    fn from_array<A: SeqAccess<'de>>(array: A) -> Result<Option<Self>, A::Error> {
+        Ok(Vec::from_array(array)?.map(Self::Parts))
     }
 }
 
@@ -231,20 +270,6 @@ pub(super) fn error_code(body: &[u8]) -> Option<String> {
     })
 }
 
-/// Reads a value of another type than expected as absent.
-fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either<T> {
-        Expected(T),
-        Other(serde::de::IgnoredAny),
-    }
-    Ok(match Either::deserialize(deserializer)? {
-        Either::Expected(value) => Some(value),
-        Either::Other(_) => None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -265,6 +290,8 @@ mod tests {
             json!({"choices": [{"delta": null, "finish_reason": null}], "created": 1.5, "service_tier": "weird"}),
             json!({"choices": [{"finish_reason": ""}], "usage": {"prompt_tokens": "many"}}),
             json!({"choices": "none", "usage": []}),
+            json!({"choices": [7, {"delta": [1], "finish_reason": {"a": -1}}], "usage": {"total_tokens": -1}}),
+            json!({"choices": [{"delta": {"content": {"text": true}}}], "usage": {"prompt_tokens": 1.5}}),
         ];
         for odd in oddities {
             let (said, ending) = said(odd.clone());
@@ -284,9 +311,15 @@ mod tests {
 
     #[test]
     fn thoughts_are_a_sign_of_life_but_no_text() {
-        let (said, _) = said(json!({"choices": [{"delta": {"content": null, "reasoning_content": "Hm."}}]}));
-        let said = said.ok().unwrap();
-        assert_eq!((said.text.as_str(), said.is_alive), ("", true));
+        for thought in [
+            json!({"content": null, "reasoning_content": "Hm."}),
+            json!({"reasoning": "Hm."}),
+            json!({"reasoning": "Hm.", "reasoning_content": "Hm."}),
+        ] {
+            let (said, _) = said(json!({"choices": [{ "delta": thought }]}));
+            let said = said.ok().unwrap();
+            assert_eq!((said.text.as_str(), said.is_alive), ("", true));
+        }
     }
 
     #[test]

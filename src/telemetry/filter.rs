@@ -10,6 +10,7 @@ use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
+use super::lines::tells;
 use super::traces::SPAN_ONLY;
 
 /// Dependencies whose lines hold what a client or model said, or headers with keys; no filter can turn them on.
@@ -41,6 +42,7 @@ pub enum FilterError {
 pub struct LogLevels {
     handle: reload::Handle<LogFilter, Registry>,
     text: Mutex<Arc<str>>,
+    seen: SpansSeen,
 }
 
 impl LogLevels {
@@ -59,7 +61,7 @@ impl LogLevels {
         if text.len() > MAX_FILTER {
             return Err(FilterError::TooLong);
         }
-        let filter = LogFilter::new(text).map_err(FilterError::Wrong)?;
+        let filter = LogFilter::new(text, self.seen).map_err(FilterError::Wrong)?;
         let mut current = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         self.handle.reload(filter).map_err(|_| FilterError::NoLog)?;
         *current = text.into();
@@ -70,9 +72,12 @@ impl LogLevels {
 }
 
 /// The filter of the log, and what it is changed by; call [`publish`] once it is in force.
-pub(super) fn reloadable(text: &str) -> Result<(reload::Layer<LogFilter, Registry>, LogLevels), ParseError> {
-    let (filter, handle) = reload::Layer::new(LogFilter::new(text)?);
-    Ok((filter, LogLevels { handle, text: Mutex::new(text.into()) }))
+pub(super) fn reloadable(
+    text: &str,
+    seen: SpansSeen,
+) -> Result<(reload::Layer<LogFilter, Registry>, LogLevels), ParseError> {
+    let (filter, handle) = reload::Layer::new(LogFilter::new(text, seen)?);
+    Ok((filter, LogLevels { handle, text: Mutex::new(text.into()), seen }))
 }
 
 /// Makes the filter the one of the process; the first stays.
@@ -80,33 +85,42 @@ pub(super) fn publish(levels: LogLevels) {
     let _ = LEVELS.set(levels);
 }
 
-/// What `RUST_LOG` says, with two differences: spans of ours are always seen, so that a line has the ids of what it is
-/// about whatever the level is; and some dependencies are never heard.
-#[derive(Debug)]
-pub(super) struct LogFilter(EnvFilter);
-
-/// What is decided before anybody asks the filter.
-fn fixed(metadata: &Metadata<'_>) -> Option<bool> {
-    let library = metadata.target().split("::").next().unwrap_or_default();
-    if metadata.is_span() && library == "polylogue" && *metadata.level() <= tracing::Level::INFO {
-        return Some(true);
-    }
-    (NEVER.contains(&library) || metadata.target() == SPAN_ONLY).then_some(false)
+/// Which spans of ours a line looks at, whatever the level is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SpansSeen {
+    /// All: the innermost is the place of the line in its trace.
+    All,
+    /// Those that say what lines take over from them. Others would cost every turn and tell nobody anything.
+    Telling,
 }
 
+/// What `RUST_LOG` says, with two differences: spans of ours are seen, so that a line has the ids of what it is about
+/// whatever the level is; and some dependencies are never heard.
+#[derive(Debug)]
+pub(super) struct LogFilter(EnvFilter, SpansSeen);
+
 impl LogFilter {
-    fn new(text: &str) -> Result<Self, ParseError> {
-        EnvFilter::try_new(text).map(Self)
+    fn new(text: &str, seen: SpansSeen) -> Result<Self, ParseError> {
+        EnvFilter::try_new(text).map(|filter| Self(filter, seen))
+    }
+
+    /// What is decided before anybody asks the filter.
+    fn fixed(&self, metadata: &Metadata<'_>) -> Option<bool> {
+        let library = metadata.target().split("::").next().unwrap_or_default();
+        if metadata.is_span() && library == "polylogue" && *metadata.level() <= tracing::Level::INFO {
+            return Some(self.1 == SpansSeen::All || tells(metadata));
+        }
+        (NEVER.contains(&library) || metadata.target() == SPAN_ONLY).then_some(false)
     }
 }
 
 impl<S: Subscriber> Filter<S> for LogFilter {
     fn enabled(&self, metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool {
-        fixed(metadata).unwrap_or_else(|| Filter::<S>::enabled(&self.0, metadata, context))
+        self.fixed(metadata).unwrap_or_else(|| Filter::<S>::enabled(&self.0, metadata, context))
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match fixed(metadata) {
+        match self.fixed(metadata) {
             Some(true) => Interest::always(),
             Some(false) => Interest::never(),
             None => Filter::<S>::callsite_enabled(&self.0, metadata),

@@ -41,7 +41,7 @@ impl Lines {
         &self,
         metadata: &Metadata<'_>,
         place: Option<TraceContext>,
-        about: Fields,
+        about: &About,
         event: Fields,
     ) -> Vec<u8> {
         let mut line = Line::default();
@@ -58,8 +58,8 @@ impl Lines {
             line.member("span_id", &place.span_id().into());
         }
         for name in FROM_SPANS {
-            if let Some(value) = event.remove(name).or_else(|| about.0.get(name).cloned()) {
-                line.member(name, &value);
+            if let Some(value) = event.remove(name).as_ref().or_else(|| about.get(name)) {
+                line.member(name, value);
             }
         }
         if !metadata.target().starts_with("polylogue") {
@@ -74,49 +74,93 @@ impl Lines {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields::default();
-        attributes.record(&mut fields);
-        fields.keep_what_lines_take();
+        if !tells(attributes.metadata()) {
+            return;
+        }
+        let mut about = About::default();
+        attributes.record(&mut about);
         if let Some(span) = context.span(id) {
-            span.extensions_mut().replace(fields);
+            span.extensions_mut().replace(about);
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
-            values.record(fields);
-            fields.keep_what_lines_take();
+        if let Some(about) = span.extensions_mut().get_mut::<About>() {
+            values.record(about);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut about = Fields::default();
+        let mut about = About::default();
         let mut place = None;
-        for span in context.event_scope(event).into_iter().flatten().collect::<Vec<_>>().iter().rev() {
-            if let Some(open) = span.extensions().get::<Open>() {
-                place = Some(open.context.clone());
+        // From the inside out: what is nearer is more exact.
+        for span in context.event_scope(event).into_iter().flatten() {
+            let extensions = span.extensions();
+            if place.is_none() {
+                place = extensions.get::<Open>().map(|open| open.context.clone());
             }
-            if let Some(fields) = span.extensions().get::<Fields>() {
-                about.0.extend(fields.0.iter().map(|(name, value)| (name.clone(), value.clone())));
+            if let Some(outer) = extensions.get::<About>() {
+                about.add(outer);
             }
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        self.output.line(self.line(event.metadata(), place, about, fields));
+        self.output.line(self.line(event.metadata(), place, &about, fields));
     }
 }
 
-/// Fields of a span or event.
+/// Whether a span has something that lines take over.
+pub(super) fn tells(metadata: &Metadata<'_>) -> bool {
+    metadata.fields().iter().any(|field| FROM_SPANS.contains(&field.name()))
+}
+
+/// What a span knows of [`FROM_SPANS`]. A span lives long and there are many: it keeps nothing that no line asks for.
+#[derive(Default)]
+struct About(Vec<(&'static str, Value)>);
+
+impl About {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    fn add(&mut self, outer: &Self) {
+        for (name, value) in &outer.0 {
+            if self.get(name).is_none() {
+                self.0.push((name, value.clone()));
+            }
+        }
+    }
+
+    fn set(&mut self, field: &Field, value: impl FnOnce() -> String) {
+        let Some(name) = FROM_SPANS.into_iter().find(|name| *name == field.name()) else { return };
+        self.0.retain(|(known, _)| *known != name);
+        self.0.push((name, Value::String(shortened(value()))));
+    }
+}
+
+impl Visit for About {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.set(field, || format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, || value.to_owned());
+    }
+}
+
+fn shortened(text: String) -> String {
+    match text.char_indices().map(|(place, _)| place).find(|place| *place >= MAX_TEXT) {
+        Some(end) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Fields of an event.
 #[derive(Default)]
 struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// A span lives long and there are many: it keeps nothing that no line asks for.
-    fn keep_what_lines_take(&mut self) {
-        self.0.retain(|name, _| FROM_SPANS.contains(&name.as_str()));
-    }
-
     fn set(&mut self, field: &Field, value: Value) {
         let name = field.name();
         let name = if OURS.contains(&name) { format!("{name}_") } else { name.to_owned() };
@@ -124,11 +168,7 @@ impl Fields {
     }
 
     fn text(&mut self, field: &Field, text: String) {
-        let text = match text.char_indices().map(|(place, _)| place).find(|place| *place >= MAX_TEXT) {
-            Some(end) => format!("{}…", &text[..end]),
-            None => text,
-        };
-        self.set(field, Value::String(text));
+        self.set(field, Value::String(shortened(text)));
     }
 }
 

@@ -11,7 +11,7 @@ use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt};
 
-use super::filter;
+use super::filter::{self, SpansSeen};
 use super::lines::Lines;
 use super::output::Output;
 use super::traces::{self, StartError, Traces};
@@ -70,9 +70,11 @@ pub fn init(
     tracing: &config::Tracing,
     replica: &str,
 ) -> Result<Telemetry, InitError> {
-    let (filter, levels) = filter::reloadable(&settings.log_filter).map_err(InitError::Filter)?;
+    let human = is_human(settings.log_format);
+    let seen = if human || tracing.target().is_some() { SpansSeen::All } else { SpansSeen::Telling };
+    let (filter, levels) = filter::reloadable(&settings.log_filter, seen).map_err(InitError::Filter)?;
     let output = Output::stdout().map_err(InitError::Thread)?;
-    let lines = lines(settings.log_format, replica, output.clone()).with_filter(filter);
+    let lines = lines(human, replica, output.clone()).with_filter(filter);
     let (spans, traces) = traces::start(tracing, replica)?;
     let spans = spans.map(|spans| {
         let wanted = spans.clone();
@@ -85,13 +87,16 @@ pub fn init(
     Ok(Telemetry { output, traces: Arc::new(traces) })
 }
 
-fn lines(format: LogFormat, replica: &str, output: Output) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let terminal = std::io::stdout().is_terminal();
-    let human = match format {
-        LogFormat::Auto => terminal,
+fn is_human(format: LogFormat) -> bool {
+    match format {
+        LogFormat::Auto => std::io::stdout().is_terminal(),
         LogFormat::Json => false,
         LogFormat::Human => true,
-    };
+    }
+}
+
+fn lines(human: bool, replica: &str, output: Output) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let terminal = std::io::stdout().is_terminal();
     if !human {
         return Lines::new(replica, output).boxed();
     }

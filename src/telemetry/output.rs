@@ -12,6 +12,11 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Lines that may wait to be written; beyond that they are counted and dropped. Some seconds of a busy service.
 const MAX_WAITING: usize = 8192;
 
+/// Bytes of lines that are written at once: what a pipe holds.
+const LARGEST_WRITE: usize = 64 * 1024;
+/// How long lines gather after a write; a line is never later than this because of it.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// Lines that were dropped. One per process, as standard output is.
 #[expect(clippy::expect_used, reason = "the name and label are constants, and a test uses them")]
 pub(super) static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
@@ -65,20 +70,32 @@ impl Output {
     }
 }
 
-/// Errors are passed over: there is no other place to report them, and the next reader may be better.
+/// Writes all lines that wait at once, then lets others gather: a busy service neither wakes this thread for each line nor
+/// makes a system call for it. Errors are passed over: there is no other place to report them, and the next reader may be better.
 fn write_all(mut sink: impl Write, work: &Receiver<Work>) {
+    let mut lines = Vec::new();
     while let Ok(first) = work.recv() {
-        for work in std::iter::once(first).chain(work.try_iter()) {
+        for work in std::iter::once(first).chain(work.try_iter().take(MAX_WAITING)) {
             match work {
-                Work::Line(line) => drop(sink.write_all(&line)),
+                Work::Line(line) => lines.extend_from_slice(&line),
                 Work::Flush(done) => {
-                    let _ = sink.flush();
+                    write_out(&mut sink, &mut lines);
                     let _ = done.try_send(());
                 }
             }
+            if lines.len() >= LARGEST_WRITE {
+                write_out(&mut sink, &mut lines);
+            }
         }
-        let _ = sink.flush();
+        write_out(&mut sink, &mut lines);
+        thread::sleep(GATHER);
     }
+}
+
+fn write_out(sink: &mut impl Write, lines: &mut Vec<u8>) {
+    let _ = sink.write_all(lines);
+    let _ = sink.flush();
+    lines.clear();
 }
 
 /// One line for the human format, which writes it in one piece.

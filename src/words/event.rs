@@ -1,5 +1,6 @@
 //! One entry of a turn's log.
 
+use std::io::Write as _;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -180,18 +181,43 @@ impl Event {
         self.json.get_or_init(|| self.render().into())
     }
 
-    /// What the event costs in memory, roughly, in bytes.
+    /// What the event costs in memory and in the log, roughly, in bytes: always the same for one event. A delta is not
+    /// rendered for it, because nobody may ever read it.
     pub fn size(&self) -> usize {
-        self.json().len()
+        match &self.body {
+            EventBody::ReplyDelta { persona, text } => {
+                DELTA_FRAME + persona.as_str().len() + escaped_len(text)
+            }
+            _ => self.json().len(),
+        }
     }
 
     fn render(&self) -> Vec<u8> {
-        let body = serde_json::to_string(&self.body).unwrap_or_default();
-        let name = self.body.name();
-        let rest = body.get(r#"{"type":"""#.len() + name.len()..).unwrap_or("}");
-        let Self { id, turn_id, time, .. } = self;
-        format!(r#"{{"type":"{name}","id":"{id}","turn_id":"{turn_id}","time":"{time}"{rest}"#).into_bytes()
+        let Self { id, turn_id, time, body, .. } = self;
+        let name = body.name();
+        let mut json = Vec::with_capacity(DELTA_FRAME + 64);
+        // Writing to a Vec cannot fail, nor can what is made of strings and numbers.
+        let _ = write!(json, r#"{{"type":"{name}","id":"{id}","turn_id":"{turn_id}","time":"{time}""#);
+        let begins = json.len();
+        let _ = serde_json::to_writer(&mut json, body);
+        // The body says its type too.
+        let said_again = begins + r#"{"type":"""#.len() + name.len();
+        json.drain(begins..said_again.min(json.len()));
+        json
     }
+}
+
+/// Bytes of a delta's JSON without its persona and text.
+const DELTA_FRAME: usize = 160;
+
+/// Bytes of a text in JSON, or a little more.
+fn escaped_len(text: &str) -> usize {
+    let more = |byte: &u8| match byte {
+        0..0x20 => 5,
+        b'"' | b'\\' => 1,
+        _ => 0,
+    };
+    text.len() + text.as_bytes().iter().map(more).sum::<usize>()
 }
 
 impl PartialEq for Event {
@@ -224,6 +250,18 @@ mod tests {
         let line = r#"{"type":"reply.delta","id":"1-5","turn_id":"01KASQ6W8V3Z0Q4T5Y7M2N9PBC-3fa2","time":"2026-11-23T19:00:00.410Z","persona":"historian","text":"There was"}"#;
         let event: Event = serde_json::from_str(line).unwrap();
         assert_eq!(std::str::from_utf8(event.json()).unwrap(), line);
+    }
+
+    #[test]
+    fn a_delta_costs_about_what_its_json_does_whatever_is_in_it() {
+        let turn = "01KASQ6W8V3Z0Q4T5Y7M2N9PBC-3fa2".parse().unwrap();
+        for text in ["There was", "", "\u{1}\n\"\\", &"é\0".repeat(500)] {
+            let body = EventBody::ReplyDelta { persona: "historian".parse().unwrap(), text: text.to_owned() };
+            let event = Event::new(EventId { epoch: 1_790_000_000_000, seq: 12_345 }, turn, body);
+            let (size, json) = (event.size(), event.json().len());
+            assert!((json..=json * 3 / 2).contains(&size), "{size} for {json}: {text:?}");
+            assert_eq!(event.size(), size, "the same after it was rendered");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! A figure alone says something of the machine; what is looked at is the ratio of two runs on the same one:
 //! `cargo bench -p polylogue-bench -- --save-baseline before`, then `-- --baseline before` with the change.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run has nothing to say")]
+
 use std::convert::Infallible;
 use std::fmt;
 use std::hint::black_box;
@@ -111,7 +113,11 @@ async fn a_turn(turns: &LiveTurns, nth: u64, readers: usize) {
     let mut reading = Vec::new();
     for _ in 0..readers {
         let mut reader = turns.open(id, Some(EventId::START)).await.unwrap().unwrap();
-        reading.push(tokio::spawn(async move { while let Ok(Some(event)) = reader.next().await { black_box(event.json()); } }));
+        reading.push(tokio::spawn(async move {
+            while let Ok(Some(event)) = reader.next().await {
+                black_box(event.json());
+            }
+        }));
     }
     for _ in 0..TOKENS {
         live.push(delta(&persona)).unwrap();
@@ -143,7 +149,8 @@ fn server_sent_events(criterion: &mut Criterion) {
     let around = Surroundings::new(&Config::default(), Arc::new(Metrics::new()), Shutdown::new());
     let turn = new_turn(0).turn;
     let bodies = (0..TOKENS).map(|_| delta(&persona())).chain([EventBody::TurnCompleted { usage: None }]);
-    let numbered = (1..).zip(bodies).map(|(seq, body)| Arc::new(Event::new(EventId { epoch: 1, seq }, turn, body)));
+    let numbered =
+        (1..).zip(bodies).map(|(seq, body)| Arc::new(Event::new(EventId { epoch: 1, seq }, turn, body)));
     let events: Vec<_> = numbered.collect();
     let mut group = criterion.benchmark_group("sse");
     group.throughput(Throughput::Elements(TOKENS));
@@ -176,12 +183,15 @@ fn limiter(criterion: &mut Criterion) {
             .map(|nth| [Check { policy: Arc::clone(&policy), subject: format!("address:192.0.2.{nth}") }])
             .collect();
         let mut nth = 0;
-        group.bench_function(BenchmarkId::from_parameter(format!("{strategy:?}, 10,000 callers")), |bencher| {
-            bencher.iter(|| {
-                nth = (nth + 1) % checks.len();
-                runtime.block_on(limiter.decide(&checks[nth])).is_allowed()
-            });
-        });
+        group.bench_function(
+            BenchmarkId::from_parameter(format!("{strategy:?}, 10,000 callers")),
+            |bencher| {
+                bencher.iter(|| {
+                    nth = (nth + 1) % checks.len();
+                    runtime.block_on(limiter.decide(&checks[nth])).is_allowed()
+                });
+            },
+        );
     }
     group.finish();
 }

@@ -5,6 +5,7 @@ mod compress;
 mod doorkeeper;
 mod intake;
 mod routes;
+mod shed;
 mod visit;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,6 +25,8 @@ pub use doorkeeper::HeldPlace;
 use doorkeeper::{Doorkeeper, TurnedAway};
 use routes::Route;
 pub use routes::RouteTable;
+use shed::Shed;
+pub use shed::busy;
 use visit::Visit;
 
 use super::client_address::TrustedProxies;
@@ -53,6 +56,7 @@ pub struct Edge<E> {
     doorkeeper: Doorkeeper,
     config: Arc<Config>,
     limits: Arc<RateLimits>,
+    shed: Shed,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
 }
@@ -60,15 +64,20 @@ pub struct Edge<E> {
 impl<E: Endpoint> Endpoint for Edge<E> {
     type Output = Response;
 
-    /// Probes → where from → span, log line and numbers → who asks → [`Self::routed`].
-    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+    /// Probes → too much to do → where from → span, log line and numbers → who asks → [`Self::routed`].
+    async fn call(&self, request: Request) -> poem::Result<Response> {
         if let Some(answer) = self.probes.answer(&request) {
             return Ok(security::dress(answer));
         }
         let route = self.routes.find(request.uri().path());
+        let visitor = Visitor::of(&request, &self.config);
+        let mut request = match self.shed.refusal(request, route).await {
+            Ok(refused) => return Ok(self.browsers.tell(refused, route, &visitor)),
+            Err(request) => request,
+        };
         let mut identity = self.identify(&request);
         let mut visit = Visit::begin(&self.metrics, &self.config.tracing, &request, route, &identity);
-        let (span, visitor) = (visit.span(), Visitor::of(&request, &self.config));
+        let span = visit.span();
         let answer = async {
             let admitted = self.admit(&mut request, route, &mut identity, &visitor).await;
             visit.is_from(&identity);
@@ -89,7 +98,8 @@ impl<E: Endpoint> Edge<E> {
         let doorkeeper = Doorkeeper::new(auth, connections, Arc::clone(&metrics));
         let (probes, browsers) = (Probes::public(health), Browsers::new(&config));
         routes.touch(&metrics.http);
-        Self { app, routes, probes, proxies, browsers, doorkeeper, config, limits, metrics, shutdown }
+        let shed = Shed::new(services);
+        Self { app, routes, probes, proxies, browsers, doorkeeper, config, limits, shed, metrics, shutdown }
     }
 
     /// Whoever asks for an operation of the API has to be known, and if it is a page, to be let in; everything else is open

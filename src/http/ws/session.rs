@@ -14,9 +14,10 @@ use super::requests::{self, Answer, Ask, Outcome, Requests};
 use super::turns::{Told, Turns};
 use super::wire::Wire;
 use crate::connections::{Connection, Due};
+use crate::http::edge::busy;
 use crate::http::problem::Problem;
 use crate::http::{Identity, Services};
-use crate::telemetry::metrics::{Direction, Frame, SocketEnd};
+use crate::telemetry::metrics::{Direction, Frame, SocketEnd, TurnRefusal};
 use crate::telemetry::traces::TraceContext;
 use crate::words::{ErrorCode, Failure, RequestId, TurnId};
 
@@ -136,6 +137,10 @@ impl Session {
         let span = requests::span(&frame, &request_id, self.upgraded_by.as_ref());
         let ask = |reference| Ask { services: self.services.clone(), identity, reference, span };
         match frame {
+            ClientFrame::Chat(reference, _) if self.services.pressure.is_high() => {
+                self.services.metrics.turns.rejected.inc(&(TurnRefusal::Overloaded,));
+                return self.refuse(Some(&reference), &busy(), &request_id).await;
+            }
             ClientFrame::Chat(reference, request) if self.has_room_for(None) => {
                 self.requests.chat(ask(reference), *request);
             }

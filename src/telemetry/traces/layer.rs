@@ -23,8 +23,9 @@ use tracing_subscriber::registry::{LookupSpan, Registry, SpanRef};
 
 use super::queue::Queue;
 use super::sampler::Sampler;
-use super::span::{Decision, Recording, Said, Value};
+use super::span::{Decision, Origin, Recording, Said, Value};
 use super::{TraceContext, names};
+use crate::telemetry::lines::tells;
 
 /// Where an open span is in its trace, and what is known of it if somebody will be told.
 pub(in crate::telemetry) struct Open {
@@ -49,17 +50,19 @@ impl Spans {
     pub fn wants(&self, metadata: &Metadata<'_>) -> bool {
         let fields = metadata.fields();
         let is_ours = metadata.target().starts_with("polylogue") && *metadata.level() <= Level::INFO;
+        let is_told = self.queue.is_some();
         is_ours
             && match metadata.is_span() {
-                true => fields.field("otel.name").is_some(),
-                false => self.events && self.queue.is_some() && fields.field("event").is_some(),
+                // Nobody is told of spans: all that is asked of them is where a trace begins, and none of ours begins elsewhere.
+                true => fields.field("otel.name").is_some() && (is_told || tells(metadata)),
+                false => self.events && is_told && fields.field("event").is_some(),
             }
     }
 
     /// The place of a new span below `local`, the one around it.
-    fn place(&self, said: &Said, local: Option<TraceContext>) -> (TraceContext, Option<u64>) {
+    fn place(&self, origin: &Origin, local: Option<TraceContext>) -> (TraceContext, Option<u64>) {
         let keeps = |trace, parent: Option<&TraceContext>| self.sampler.keeps(trace, parent);
-        let far = said.parent.as_ref();
+        let far = origin.parent.as_ref();
         match (far.or(local.as_ref()), &self.queue) {
             // Nobody will hear of this span, so that what follows belongs to the one above it.
             (Some(parent), None) => (parent.clone(), None),
@@ -68,14 +71,21 @@ impl Spans {
                 (parent.child(is_kept), Some(parent.span))
             }
             (None, None) => (TraceContext::root(|_| false), None),
-            (None, Some(_)) => (TraceContext::root(|trace| keeps(trace, said.follows.as_ref())), None),
+            (None, Some(_)) => (TraceContext::root(|trace| keeps(trace, origin.follows.as_ref())), None),
         }
     }
 
-    fn begin(&self, said: Said, local: Option<TraceContext>) -> Open {
-        let (context, parent) = self.place(&said, local);
-        let is_told = self.queue.is_some() && (context.is_sampled || said.is_summary);
-        let recording = is_told.then(|| Box::new(Recording::begin(said, parent)));
+    /// What a span is about is read only if somebody will be told: that is most of what a span costs.
+    fn begin(&self, attributes: &Attributes<'_>, local: Option<TraceContext>) -> Open {
+        let mut origin = Origin::default();
+        attributes.record(&mut origin);
+        let (context, parent) = self.place(&origin, local);
+        let is_told = self.queue.is_some() && (context.is_sampled || origin.is_summary);
+        let recording = is_told.then(|| {
+            let mut said = Said { follows: origin.follows, ..Said::default() };
+            attributes.record(&mut said);
+            Box::new(Recording::begin(said, parent))
+        });
         Open { context, recording }
     }
 
@@ -94,10 +104,8 @@ impl Spans {
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut said = Said::default();
-        attributes.record(&mut said);
         let local = span.parent().and_then(|above| context_of(&above));
-        span.extensions_mut().replace(self.begin(said, local));
+        span.extensions_mut().replace(self.begin(attributes, local));
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {

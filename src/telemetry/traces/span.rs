@@ -133,22 +133,49 @@ impl Recording {
     }
 }
 
+/// Where a span comes from: what decides whether anybody will be told of it.
+#[derive(Debug, Default)]
+pub(super) struct Origin {
+    /// The span it is a child of, where that is not the one around it.
+    pub parent: Option<TraceContext>,
+    /// A span it goes on from, in a trace of its own that is kept if the other is.
+    pub follows: Option<TraceContext>,
+    /// Whether it is told of when it fails, though its trace is not kept.
+    pub is_summary: bool,
+}
+
+impl Visit for Origin {
+    fn record_str(&mut self, field: &Field, text: &str) {
+        match field.name() {
+            "otel.parent" => self.parent = text.parse().ok(),
+            "otel.follows" => self.follows = text.parse().ok(),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if matches!(field.name(), "otel.parent" | "otel.follows") {
+            self.record_str(field, &format!("{value:?}"));
+        }
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.is_summary |= field.name() == "otel.summary" && value;
+    }
+}
+
 /// What the fields of a span say, at its beginning or later. Fields in `otel.` are about the span itself; of the others
 /// only those on the list are taken in.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub name: String,
     pub kind: Kind,
-    /// The span it is a child of, where that is not the one around it.
-    pub parent: Option<TraceContext>,
     /// A span it has to do with.
     pub link: Option<TraceContext>,
-    /// A span it goes on from, in a trace of its own that is kept if the other is.
+    /// As in [`Origin`].
     pub follows: Option<TraceContext>,
     /// How long it took, if that is over.
     pub took: Option<Duration>,
-    /// Whether it is told of when it fails, though its trace is not kept.
-    pub is_summary: bool,
     pub has_ended: bool,
     pub attributes: Attributes,
 }
@@ -170,9 +197,7 @@ impl Said {
                     _ => Kind::Internal,
                 }
             }
-            "otel.parent" => self.parent = text.parse().ok(),
             "otel.link" => self.link = text.parse().ok(),
-            "otel.follows" => self.follows = text.parse().ok(),
             "otel.baggage" => {
                 let entries = text.lines().filter_map(|line| line.split_once('='));
                 let attribute =
@@ -215,7 +240,6 @@ impl Visit for Said {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         match field.name() {
-            "otel.summary" => self.is_summary = value,
             "otel.ended" => self.has_ended = value,
             _ => self.attribute(field, Value::Bool(value)),
         }

@@ -9,6 +9,7 @@ mod faults;
 mod keys;
 mod leaving;
 mod limits;
+mod overload;
 mod parallel;
 mod routing;
 mod seen;

@@ -33,6 +33,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Chat(options) => runtime(options.load.threads)?.block_on(chat(options)),
         Command::Direct(options) => runtime(options.load.threads)?.block_on(direct(options)),
+        Command::Plot(options) => {
+            let diagrams: Vec<plot::Diagram> =
+                serde_json::from_reader(std::io::stdin().lock()).context("standard input has no diagrams")?;
+            plot::write(&options.svg, &diagrams)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Upstream(options) => {
             runtime(options.threads)?.block_on(upstream::serve(options))?;
             Ok(ExitCode::SUCCESS)
@@ -51,8 +57,7 @@ async fn chat(options: ChatOptions) -> anyhow::Result<ExitCode> {
     let token = options.token.as_deref().map(bearer).transpose()?;
     let targets: Arc<[Target]> = options.urls.into();
     let personas = personas(options.personas, &dialer, &targets[0], token.clone()).await?;
-    let mut watched: Vec<_> = load.service_pids.iter().map(|pid| Watched::begin(*pid)).collect();
-
+    let watched = load.service_pids.iter().map(|pid| Watched::begin(*pid)).collect();
     let idle = if options.idle_sockets > 0 {
         let idle = IdleSockets::open(options.idle_sockets, &dialer, &targets, token.as_ref()).await;
         tokio::time::sleep(SOCKETS_SETTLE).await;
@@ -60,7 +65,6 @@ async fn chat(options: ChatOptions) -> anyhow::Result<ExitCode> {
     } else {
         None
     };
-    watched.iter_mut().for_each(Watched::open);
     let work = Chat {
         dialer,
         targets,
@@ -79,12 +83,12 @@ async fn chat(options: ChatOptions) -> anyhow::Result<ExitCode> {
 
 async fn direct(options: DirectOptions) -> anyhow::Result<ExitCode> {
     let load = &options.load;
-    let mut watched: Vec<_> = load.service_pids.iter().map(|pid| Watched::begin(*pid)).collect();
-    watched.iter_mut().for_each(Watched::open);
+    let watched = load.service_pids.iter().map(|pid| Watched::begin(*pid)).collect();
     let work = Direct {
         dialer: Dialer::new(&load.source_addresses, &options.urls)?,
         targets: options.urls.into(),
         token: options.api_key.as_deref().map(bearer).transpose()?,
+        headers: options.headers.into_iter().collect(),
         model: options.model,
         is_stream: options.stream,
         message_bytes: options.message_bytes as usize,
@@ -143,6 +147,9 @@ async fn measured<W: Work>(
     mut watched: Vec<Watched>,
     idle: Option<IdleSockets>,
 ) -> anyhow::Result<ExitCode> {
+    // The last one is the generator itself.
+    watched.push(Watched::begin(std::process::id()));
+    watched.iter_mut().for_each(Watched::open);
     let measures = Arc::new(Measures::new(Window::begin(load.warm_up, load.duration)));
     let run = Run::new(work, measures.clone(), load.timeout, load.settle);
     let all = async {
@@ -159,7 +166,7 @@ async fn measured<W: Work>(
         std::fs::write(file, report.json()).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if let Some(file) = &load.svg {
-        plot::write(file, &report).with_context(|| format!("cannot draw {}", file.display()))?;
+        plot::run(file, &report).with_context(|| format!("cannot draw {}", file.display()))?;
     }
     // Whoever closed the output does not want to read it.
     drop(std::io::stdout().lock().write_all(report.table().as_bytes()));

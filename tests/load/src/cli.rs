@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use http::{HeaderName, HeaderValue};
 
 use crate::arrivals::{Arrivals, Spread};
 use crate::drive::Pace;
@@ -29,6 +30,16 @@ pub enum Command {
     Direct(DirectOptions),
     /// A bare and fast model server whose answer is always the same, to be measured with.
     Upstream(UpstreamOptions),
+    /// Draws diagrams, which it reads as JSON from standard input.
+    Plot(PlotOptions),
+}
+
+/// Where a picture goes.
+#[derive(Args)]
+pub struct PlotOptions {
+    /// The file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: PathBuf,
 }
 
 /// What is asked of a deployment.
@@ -79,6 +90,9 @@ pub struct DirectOptions {
     /// A key.
     #[arg(long, env = "POLYLOGUE_LOAD_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
+    /// One more header of every request, for a server that is told by headers what to do. May be repeated.
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The answer comes as a stream.
     #[arg(long)]
     pub stream: bool,
@@ -202,6 +216,13 @@ fn weighted(text: &str) -> Result<(Kind, u32), String> {
         Ok(weight @ 1..=1_000_000) => Ok((kind, weight)),
         _ => Err("a weight is a number from 1 to 1000000".to_owned()),
     }
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let (name, value) = text.split_once(':').ok_or("must be NAME: VALUE")?;
+    let name = name.trim().parse().map_err(|_| "the name is not one of a header")?;
+    let value = value.trim().parse().map_err(|_| "the value is not one of a header")?;
+    Ok((name, value))
 }
 
 fn share(text: &str) -> Result<f64, &'static str> {

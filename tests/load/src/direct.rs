@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt as _;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
@@ -29,6 +29,8 @@ pub struct Direct {
     pub targets: Arc<[Target]>,
     /// The key, as a header.
     pub token: Option<HeaderValue>,
+    /// More headers.
+    pub headers: HeaderMap,
     /// The model's name.
     pub model: String,
     /// Whether the answer is a stream.
@@ -83,13 +85,18 @@ impl Work for Direct {
     fn user(&self, number: usize) -> User {
         let target = self.targets[number % self.targets.len()].clone();
         User {
-            client: HttpClient::new(self.dialer.clone(), target, self.token.clone()),
+            client: HttpClient::new(self.dialer.clone(), target, self.token.clone())
+                .with_headers(self.headers.clone()),
             dice: SmallRng::seed_from_u64(self.seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
         }
     }
 
     fn kind(&self, _: &mut User) -> Kind {
         if self.is_stream { Kind::Stream } else { Kind::Whole }
+    }
+
+    async fn rest(&self, _: &mut User) {
+        std::future::pending().await
     }
 
     async fn once(&self, user: &mut User, kind: Kind) -> Outcome {

@@ -28,6 +28,9 @@ pub trait Work: Send + Sync + 'static {
     /// How its next turn goes.
     fn kind(&self, user: &mut Self::User) -> Kind;
 
+    /// Keeps a user's connections while it thinks; never ends.
+    fn rest(&self, user: &mut Self::User) -> impl Future<Output = ()> + Send;
+
     /// Asks once.
     fn once(&self, user: &mut Self::User, kind: Kind) -> impl Future<Output = Outcome> + Send;
 }
@@ -175,6 +178,7 @@ impl<W: Work> Run<W> {
                 tokio::select! {
                     () = sleep(pause) => {}
                     () = self.over() => {}
+                    () = self.work.rest(&mut user) => {}
                 }
             }
         }
@@ -217,9 +221,9 @@ impl<W: Work> Run<W> {
     /// Says when turns are due, on a thread of its own: the runtime's timers are good to a millisecond only.
     fn dispatch(&self, mut arrivals: Arrivals, sender: &mpsc::Sender<Instant>) {
         const LONGEST_SLEEP: Duration = Duration::from_millis(50);
-        let start = self.measures.window().start;
-        let mut due = start + arrivals.next_gap();
-        while !self.is_over() {
+        let mut due = self.measures.window().start + arrivals.next_gap();
+        // By when turns are due, not by the clock: when this thread is late, those due before the end are asked yet.
+        while due < self.measures.window().to {
             let wait = due.saturating_duration_since(Instant::now());
             if !wait.is_zero() {
                 std::thread::sleep(wait.min(LONGEST_SLEEP));

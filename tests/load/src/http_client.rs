@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ pub struct HttpClient {
     dialer: Dialer,
     target: Target,
     token: Option<HeaderValue>,
+    headers: HeaderMap,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -44,7 +45,12 @@ pub struct Ask<'a> {
 impl HttpClient {
     /// A client that connects when it is used.
     pub fn new(dialer: Dialer, target: Target, token: Option<HeaderValue>) -> Self {
-        Self { dialer, target, token, connection: None }
+        Self { dialer, target, token, headers: HeaderMap::new(), connection: None }
+    }
+
+    /// Sends these with every request.
+    pub fn with_headers(self, headers: HeaderMap) -> Self {
+        Self { headers, ..self }
     }
 
     /// Sends a request; anything but a success is a fault, and read to its end.
@@ -103,7 +109,9 @@ impl HttpClient {
         if let Some((name, value)) = ask.header {
             request = request.header(name, value);
         }
-        request.body(Full::new(ask.body)).map_err(|_| UNREADABLE)
+        let mut request = request.body(Full::new(ask.body)).map_err(|_| UNREADABLE)?;
+        request.headers_mut().extend(self.headers.clone());
+        Ok(request)
     }
 
     /// Closes the connection, also in the middle of an answer.

@@ -72,6 +72,8 @@ pub struct Report {
     pub idle_sockets: Option<IdleCounts>,
     /// The measured processes.
     pub process: Vec<Cost>,
+    /// Of one core, what the generator itself used in the window: at 1 for each of its threads it is the bottleneck.
+    pub generator_cpu_share: Option<f64>,
     /// Each second, warm-up included.
     pub series: Vec<Second>,
 }
@@ -105,7 +107,7 @@ impl Percentiles {
 }
 
 impl Report {
-    /// Sums up.
+    /// Sums up; the last of those watched is the generator itself.
     pub fn new(
         kind: &'static str,
         load: &LoadOptions,
@@ -119,6 +121,9 @@ impl Report {
         let Counts { flaws, .. } = &*counts;
         let each_second = |count: u64| if seconds > 0.0 { round(count as f64 / seconds) } else { 0.0 };
         let open = idle_sockets.as_ref().map_or(0, |idle| idle.open);
+        let mut process: Vec<_> =
+            watched.iter().map(|one| one.cost(counts.completed, seconds, open)).collect();
+        let generator = process.pop().flatten();
         Self {
             kind,
             r#loop: if load.rate.is_some() { "open" } else { "closed" },
@@ -148,7 +153,8 @@ impl Report {
             dropped_connections: counts.dropped_connections,
             broken_connections: counts.broken_connections,
             idle_sockets,
-            process: watched.iter().filter_map(|one| one.cost(counts.completed, seconds, open)).collect(),
+            process: process.into_iter().flatten().collect(),
+            generator_cpu_share: generator.map(|cost| cost.cpu_share),
             series: counts.series.seconds().cloned().collect(),
         }
     }
@@ -189,12 +195,15 @@ impl Report {
             ("first token", self.first_token_ms),
             ("token gap", self.token_gap_ms),
             ("refusal", self.refusal_ms),
-            ("generator", self.late_ms),
+            ("asked late", self.late_ms),
         ]);
         if let Some(idle) = &self.idle_sockets {
             let open = format!("{} of {} open, {} pings answered", idle.open, idle.wanted, idle.pings);
             let (refused, lost) = (counted(&idle.refused), counted(&idle.lost));
             table.line("idle sockets", &format!("{open}; refused {refused}; lost {lost}"));
+        }
+        if let Some(share) = self.generator_cpu_share {
+            table.line("generator", &format!("{:.0} % of a core", share * 100.0));
         }
         for cost in &self.process {
             table.process(cost);

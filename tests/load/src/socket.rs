@@ -1,6 +1,6 @@
 //! A WebSocket to a deployment: small buffers, and pings answered by whoever reads.
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -73,9 +73,14 @@ impl Socket {
         }
     }
 
-    /// Says goodbye and does not wait for an answer.
-    pub async fn close(mut self) {
-        // The server may be gone already.
-        drop(self.0.close(None).await);
+    /// Whether it is open, as far as can be seen without waiting: what came in the meantime is read.
+    pub fn is_alive(&mut self) -> bool {
+        loop {
+            match self.next().now_or_never() {
+                None => return true,
+                Some(Ok(Frame::Text(_) | Frame::Ping)) => {}
+                Some(Ok(Frame::Closed(_)) | Err(_)) => return false,
+            }
+        }
     }
 }

@@ -105,6 +105,10 @@ impl Work for Chat {
         Kind::Json
     }
 
+    async fn rest(&self, user: &mut User) {
+        self.keep_socket(user).await;
+    }
+
     async fn once(&self, user: &mut User, kind: Kind) -> Outcome {
         let mut outcome = Outcome::new(kind);
         let result = match kind {

@@ -13,54 +13,68 @@ use crate::verify::{Event, Problem};
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 impl Chat {
-    /// A `chat` frame, and its events.
+    /// A `chat` frame, and its events. After a break the turn is resumed or, before its first event, asked for again
+    /// with the same reference, which finds the same turn.
     pub(super) async fn over_socket(&self, user: &mut User, outcome: &mut Outcome) -> Result<(), Fault> {
-        let reference = next_reference(self, user);
-        let frame = serde_json::to_string(&self.request(user, Some(&reference))).map_err(|_| UNREADABLE)?;
-        let drop_after = self.drop_after(user);
-        let mut socket = match user.socket.take() {
-            Some(kept) => kept,
-            None => Socket::open(&self.dialer, self.home(user), self.token.as_ref()).await?,
-        };
-        let mut followed = Followed::new(None, outcome, drop_after);
-        let mut how = exchange(&mut socket, frame, &reference, &mut followed).await;
+        let mut reference = next_reference(self, user);
+        let chat = serde_json::to_string(&self.request(user, Some(&reference))).map_err(|_| UNREADABLE)?;
+        let mut followed = Followed::new(None, outcome, self.drop_after(user));
+        let mut frame = chat.clone();
         let mut attempts = 0;
         loop {
-            match how {
-                Ok(Next::Done) => {
-                    user.socket = Some(socket);
-                    return followed.finish();
-                }
-                // The other side answered, and its connection is sound.
-                Err(fault) if fault.status.is_some() => {
-                    user.socket = Some(socket);
-                    return followed.give_up(fault);
-                }
+            match self.exchanged(user, frame, &reference, &mut followed).await {
+                Ok(Next::Done) => return followed.finish(),
                 Ok(Next::Drop | Next::Read) => {}
-                Err(_) if attempts < self.resume_attempts && followed.check.turn().is_some() => {
+                Err(fault) if attempts < self.resume_attempts && may_pass(&fault, &followed) => {
                     followed.outcome.broken += u64::from(attempts == 0);
                     tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempts.min(5))).await;
                     attempts += 1;
                 }
                 Err(fault) => return followed.give_up(fault),
             }
-            let (turn, after) = match followed.position() {
-                Ok(position) => position,
-                Err(fault) => return followed.give_up(fault),
-            };
-            let reference = next_reference(self, user);
-            let resume =
-                format!(r#"{{"type":"resume","ref":"{reference}","turn_id":"{turn}","after":"{after}"}}"#);
-            how = match Socket::open(&self.dialer, self.home(user), self.token.as_ref()).await {
-                Ok(opened) => {
-                    socket = opened;
-                    exchange(&mut socket, resume, &reference, &mut followed).await
+            frame = match followed.position() {
+                Ok((turn, after)) => {
+                    reference = next_reference(self, user);
+                    resume(&reference, &turn, &after)
                 }
-                // A status here is of the upgrade: there is no socket to keep.
-                Err(fault) if attempts >= self.resume_attempts => return followed.give_up(fault),
-                Err(_) => Err(BROKEN),
+                Err(_) => chat.clone(),
             };
         }
+    }
+
+    /// Sends a frame over the kept socket or a new one, and reads what answers it. The socket is kept if it is sound.
+    async fn exchanged(
+        &self,
+        user: &mut User,
+        frame: String,
+        reference: &str,
+        followed: &mut Followed<'_>,
+    ) -> Result<Next, Fault> {
+        let mut kept = user.socket.take();
+        if kept.as_mut().is_some_and(|socket| !socket.is_alive()) {
+            kept = None;
+        }
+        let mut socket = match kept {
+            Some(kept) => kept,
+            None => Socket::open(&self.dialer, self.home(user), self.token.as_ref()).await?,
+        };
+        let how = exchange(&mut socket, frame, reference, followed).await;
+        let is_sound = match &how {
+            Ok(next) => *next == Next::Done,
+            Err(fault) => fault.status.is_some(),
+        };
+        user.socket = is_sound.then_some(socket);
+        how
+    }
+
+    /// Reads the kept socket while its user thinks, so that pings are answered.
+    pub(super) async fn keep_socket(&self, user: &mut User) {
+        while let Some(socket) = &mut user.socket {
+            if !matches!(socket.next().await, Ok(Frame::Text(_) | Frame::Ping)) {
+                user.socket = None;
+            }
+        }
+        std::future::pending().await
     }
 
     fn home(&self, user: &User) -> &crate::target::Target {
@@ -71,6 +85,19 @@ impl Chat {
 fn next_reference(chat: &Chat, user: &mut User) -> String {
     user.references += 1;
     format!("{:x}-{}-{}", chat.run, user.number, user.references)
+}
+
+fn resume(reference: &str, turn: &str, after: &str) -> String {
+    let after = if after.is_empty() { String::new() } else { format!(r#","after":"{after}""#) };
+    format!(r#"{{"type":"resume","ref":"{reference}","turn_id":"{turn}"{after}}}"#)
+}
+
+/// Whether to come back: to a turn that is known whatever broke, and to ask for one where only the connection broke.
+fn may_pass(fault: &Fault, followed: &Followed<'_>) -> bool {
+    match fault.status {
+        None => *fault != UNREADABLE,
+        Some(status) => followed.check.turn().is_some() && matches!(status, 429 | 502 | 503 | 504),
+    }
 }
 
 /// Sends a frame and reads what answers it.

@@ -1,0 +1,98 @@
+//! New turns are refused at the door while there is too much to do: it has to cost next to nothing, or refusing would take the
+//! time that the turns that run need.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::BoxBody;
+use poem::http::{HeaderValue, Method, StatusCode};
+use poem::{Request, Response};
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::routes::Route;
+use super::{REQUEST_ID, has_body_to_come, last_of_its_connection, request_id};
+use crate::chat::ChatError;
+use crate::http::Services;
+use crate::http::problem::Problem;
+use crate::resilience::Pressure;
+use crate::telemetry::Quiet;
+use crate::telemetry::metrics::{Metrics, TurnRefusal};
+use crate::words::{ErrorCode, Failure};
+
+/// What begins a turn.
+const BEGIN: [&str; 3] = ["/api/v1/chat", "/api/v1/chat/stream", "/api/v1/turns"];
+/// How much of a body is read, and for how long, so that the connection can stay: a new one costs more than that.
+const MOST_READ: usize = 64 * 1024;
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Lines a minute.
+const LINES: u32 = 10;
+
+/// Who refuses.
+pub(super) struct Shed {
+    pressure: Arc<Pressure>,
+    metrics: Arc<Metrics>,
+    quiet: Quiet,
+}
+
+impl Shed {
+    pub(super) fn new(services: &Services) -> Self {
+        let (pressure, metrics) = (Arc::clone(&services.pressure), Arc::clone(&services.metrics));
+        Self { pressure, metrics, quiet: Quiet::new("overloaded", LINES) }
+    }
+
+    /// The answer to a request that would begin a turn now; the request again if it may go on. Whoever asks is not known yet:
+    /// to find out costs more than the answer.
+    pub(super) async fn refusal(&self, request: Request, route: Option<&Route>) -> Result<Response, Request> {
+        let route = route.filter(|route| {
+            request.method() == Method::POST
+                && BEGIN.contains(&route.pattern.as_str())
+                && self.pressure.is_high()
+        });
+        let Some(route) = route else { return Err(request) };
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        self.metrics.http.requests.inc(&(
+            request.method().into(),
+            route.label.clone(),
+            status.as_str().into(),
+        ));
+        self.metrics.turns.rejected.inc(&(TurnRefusal::Overloaded,));
+        if let Some(suppressed) = self.quiet.line(&self.metrics.process) {
+            let waited_ms = u64::try_from(self.pressure.waited().as_millis()).unwrap_or(u64::MAX);
+            warn!(
+                event = "overloaded",
+                waited_ms, suppressed, "work waits too long for a processor: no more turns are begun"
+            );
+        }
+        let id = request_id(request.headers());
+        let is_read = !has_body_to_come(&request) || is_read(request).await;
+        let mut response = busy().into_response(&id);
+        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        Ok(if is_read { response } else { last_of_its_connection(response) })
+    }
+}
+
+/// What is said where more turns would only wait.
+pub fn busy() -> Problem {
+    let Failure { retry_after, .. } = ChatError::Overloaded.failure();
+    let detail = "This server has more to do than it can; another may have time.";
+    Problem::from(Failure { retry_after, ..Failure::new(ErrorCode::Overloaded, detail) })
+}
+
+async fn is_read(mut request: Request) -> bool {
+    let mut body = BoxBody::from(request.take_body());
+    let reading = async {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, |data| data.len());
+            if read > MOST_READ {
+                return false;
+            }
+        }
+        true
+    };
+    timeout(PATIENCE, reading).await.unwrap_or_default()
+}
