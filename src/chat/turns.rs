@@ -274,10 +274,17 @@ impl Chat {
 
     /// Waits until the turn has ended, as one of its readers, and returns it.
     pub async fn wait(&self, caller: &Caller, turn: TurnId) -> Result<Turn, ChatError> {
-        if let Some(mut reader) = self.follow(caller, turn, None).await? {
-            while reader.next().await?.is_some() {}
+        loop {
+            if let Some(mut reader) = self.follow(caller, turn, None).await? {
+                while reader.next().await?.is_some() {}
+            }
+            let standing = self.standing(turn).await?;
+            // A turn that was taken over to here meanwhile: its reader may find the end in the log before its owner is told that
+            // it is written. From then on the owner is whom it follows.
+            if standing.status.is_terminal() {
+                return Ok(standing);
+            }
         }
-        self.standing(turn).await
     }
 
     /// Asks for the turn's end, and waits for it for at most 2 s. Idempotent.

@@ -42,8 +42,12 @@ class Turn:
 class Ledger:
     """All turns, and whether clients should begin more."""
 
-    def __init__(self, base):
+    def __init__(self, base, key=None):
         self.base, self.turns, self.open, self.moves = base, [], True, collections.Counter()
+        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    def client(self):
+        return httpx.AsyncClient(base_url=self.base, headers=self.headers, timeout=60)
 
     def begin(self, kind):
         self.turns.append(Turn(kind))
@@ -69,13 +73,13 @@ async def refused(turn, answer):
 
 
 async def broken(turn, error):
-    turn.incidents.append(f"{turn.kind} broken: {type(error).__name__}")
+    turn.incidents.append(f"{turn.kind} broken: {type(error).__name__}: {error}")
     await asyncio.sleep(PAUSE)
 
 
 async def json_client(ledger):
     """Asks and waits; asks again with the same key when there is no answer."""
-    async with httpx.AsyncClient(base_url=ledger.base, timeout=60) as http:
+    async with ledger.client() as http:
         while ledger.open:
             turn = ledger.begin("json")
             while not turn.end:
@@ -94,7 +98,7 @@ async def json_client(ledger):
 
 async def stream_client(ledger):
     """Follows an answer as it is written; comes back with the last event's id."""
-    async with httpx.AsyncClient(base_url=ledger.base, timeout=60) as http:
+    async with ledger.client() as http:
         while ledger.open:
             turn = ledger.begin("stream")
             while not turn.end:
@@ -124,7 +128,8 @@ async def socket_client(ledger):
     turn = None
     while ledger.open or turn:
         try:
-            async with websockets.connect(url, subprotocols=["polylogue.v1"], open_timeout=10, close_timeout=2) as socket:
+            async with websockets.connect(url, subprotocols=["polylogue.v1"], additional_headers=ledger.headers,
+                                          open_timeout=10, close_timeout=2) as socket:
                 ledger.moves["opened"] += 1
                 while ledger.open or turn:
                     turn = turn or ledger.begin("socket")
@@ -134,7 +139,7 @@ async def socket_client(ledger):
             ledger.moves[f"closed {code}"] += 1
             await asyncio.sleep(PAUSE)
         except (OSError, TimeoutError, websockets.InvalidHandshake, websockets.InvalidMessage) as error:
-            ledger.moves[f"not opened: {type(error).__name__}"] += 1
+            ledger.moves[f"not opened: {type(error).__name__}: {error}"] += 1
             await asyncio.sleep(PAUSE)
 
 
@@ -161,7 +166,7 @@ async def talk(socket, turn):
 
 async def check(ledger):
     """Holds every turn against what the service remembers of it."""
-    async with httpx.AsyncClient(base_url=ledger.base, timeout=60) as http:
+    async with ledger.client() as http:
         ids = [turn.id for turn in ledger.turns]
         assert len(set(ids)) == len(ids), "two things said met in one turn"
         for turn in ledger.turns:

@@ -1,17 +1,26 @@
-"""Joins a container's memory group as what the kernel kills last, and takes memory until it is ended."""
+"""Joins a container's memory group and takes memory until the kernel has killed something of it.
+
+A container is the kernel's first choice (its oom_score_adj is near 1000), so it dies of this and not the hog, which then ends
+by itself: a group with a process in it cannot be removed."""
 
 import os
 import pathlib
 import sys
 import time
 
-pathlib.Path("/proc/self/oom_score_adj").write_text("-1000")
-(pathlib.Path(sys.argv[1]) / "cgroup.procs").write_text(str(os.getpid()))
-limit = int((pathlib.Path(sys.argv[1]) / "memory.limit_in_bytes").read_text())
+GROUP = pathlib.Path(sys.argv[1])
+
+
+def kills():
+    lines = (GROUP / "memory.oom_control").read_text().splitlines()
+    return int(dict(line.split() for line in lines)["oom_kill"])
+
+
+before = kills()
+(GROUP / "cgroup.procs").write_text(str(os.getpid()))
+limit = int((GROUP / "memory.limit_in_bytes").read_text())
 taken = []
-while sum(map(len, taken)) < limit * 0.9:
-    taken.append(b"x" * (8 << 20))
-while True:
-    time.sleep(0.05)
-    # The rest in small pieces: allocations fail once nobody is left to kill.
-    taken.append(b"x" * (1 << 18))
+while kills() == before:
+    large = sum(map(len, taken)) < limit * 0.8
+    taken.append(b"x" * (8 << 20 if large else 1 << 18))
+    time.sleep(0 if large else 0.02)

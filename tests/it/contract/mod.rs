@@ -5,4 +5,4 @@ mod leases;
 mod limiter;
 mod memory;
 pub mod redis;
-mod turnlog;
+pub mod turnlog;

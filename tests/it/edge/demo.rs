@@ -104,15 +104,16 @@ fn socket(socket: WebSocket) -> impl poem::IntoResponse {
     socket.on_upgrade(|_| async {})
 }
 
-/// An event at once, and then silence for ever.
-fn endless(stage: &Stage) -> Response {
-    let alive = stage.enter();
+/// An event at once, and another one when the stage lets it go on.
+fn streamed(stage: &Stage) -> Response {
+    let (alive, go_on) = (stage.enter(), stage.go_on.clone());
     let first = stream::once(async { Ok::<_, std::io::Error>("data: 1\n\n") });
-    let silence = stream::pending().map(move |it| {
-        let _ = &alive;
-        it
+    let last = stream::once(async move {
+        let _alive = alive;
+        go_on.notified().await;
+        Ok("data: 2\n\n")
     });
-    Response::builder().content_type("text/event-stream").body(Body::from_bytes_stream(first.chain(silence)))
+    Response::builder().content_type("text/event-stream").body(Body::from_bytes_stream(first.chain(last)))
 }
 
 fn torn() -> Response {
@@ -126,7 +127,7 @@ fn torn() -> Response {
 
 fn api(stage: Stage) -> Route {
     let demo = OpenApiService::new(Demo(stage.clone()), "Demo", "1");
-    let stream = poem::endpoint::make_sync(move |_| endless(&stage));
+    let stream = poem::endpoint::make_sync(move |_| streamed(&stage));
     Route::new()
         .nest("/api/v1", demo)
         .at("/api/v1/stream", get(stream))

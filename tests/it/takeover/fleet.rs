@@ -13,6 +13,7 @@ use polylogue::words::ReplicaId;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::contract::turnlog::flaky::FlakyLog;
 use crate::support::{SseEvent, TestApp, config, eventually, span};
 
 /// One service. Its replicas find each other dead soon.
@@ -34,6 +35,13 @@ impl Fleet {
         });
         let seams = Seams::local(&config, &ReplicaId::random(), &Arc::new(Metrics::new()));
         Self { config, seams, fleet: Arc::default() }
+    }
+
+    /// The same with a turn log that goes wrong on demand.
+    pub fn on(log: Arc<FlakyLog>) -> Self {
+        let mut fleet = Self::new();
+        fleet.seams.log = log;
+        fleet
     }
 
     /// Starts one more replica.

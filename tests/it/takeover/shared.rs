@@ -1,9 +1,17 @@
 //! While its owner lives, a turn can be followed, found and ended from anywhere.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::fleet::{Fleet, ask};
-use crate::support::{Answer, eventually, says};
+use crate::contract::turnlog::flaky::{FlakyLog, Mood};
+use crate::support::{Answer, Client, eventually, says};
+
+/// Longer than an answer takes that is there.
+const A_WHILE: Duration = Duration::from_millis(200);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_is_followed_and_resumed_on_another_replica_event_for_event() {
@@ -50,7 +58,7 @@ async fn a_conversation_is_busy_and_a_key_is_known_on_every_replica() {
     let fleet = Fleet::new();
     let (a, b) = (fleet.replica("a").await, fleet.replica("b").await);
     a.model.rules([says("guide", ["It ", "was ", "real."]).pausing_after(1)]);
-    let with_key = async |replica: &crate::support::Client, message: &str| {
+    let with_key = async |replica: &Client, message: &str| {
         let body = json!({"message": message, "personas": ["guide"], "conversation_id": "c"});
         let request = replica.client.post(replica.url("/api/v1/turns")).header("Idempotency-Key", "k-1");
         Answer::of(request.json(&body).send().await.unwrap()).await
@@ -71,4 +79,33 @@ async fn a_conversation_is_busy_and_a_key_is_known_on_every_replica() {
     assert_eq!(b.post("/api/v1/chat", interrupting).await.body["status"], "completed");
     assert_eq!(b.turn(&turn).await["cancel_reason"], "interrupted");
     assert_eq!(b.model.stats().requests, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_turn_that_moves_to_the_same_replica_is_answered_when_it_has_ended() {
+    let log = FlakyLog::new([]);
+    let fleet = Fleet::on(log.clone());
+    let (a, b) = (fleet.replica("a").await, fleet.replica("b").await);
+    a.model.rules([says("guide", ["It ", "was."]).pausing_after(1)]);
+    b.model.rules([says("guide", ["It ", "was ", "real."]).pausing_after(1)]);
+    let asked = |replica: &Client, path: &str| {
+        let request = replica.client.post(replica.url(path)).header("Idempotency-Key", "k-1");
+        request.json(&ask("c", &["guide"])).send()
+    };
+    let begun = Answer::of(asked(&a, "/api/v1/turns").await.unwrap()).await;
+    let turn = begun.header("turn-id");
+    let waiting = asked(&b, "/api/v1/chat");
+    let mut waiting = pin!(async { Answer::of(waiting.await.unwrap()).await });
+    assert!(timeout(A_WHILE, waiting.as_mut()).await.is_err(), "it runs elsewhere");
+
+    a.crash();
+    eventually("b has the turn", async || b.model.stats().in_flight == 1).await;
+    log.is(Mood::EndHeld);
+    b.model.go_on();
+    eventually("its end is written", async || log.has_ended(turn).await).await;
+    assert!(timeout(A_WHILE, waiting.as_mut()).await.is_err(), "answered before its owner knew of the end");
+    log.is(Mood::Well);
+    let answer = waiting.await;
+    assert_eq!((answer.status, &answer.body["status"]), (200, &json!("completed")), "{answer:?}");
+    assert_eq!(answer.body["replies"][0]["content"], "It was real.");
 }

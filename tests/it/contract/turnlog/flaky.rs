@@ -32,6 +32,8 @@ pub enum Mood {
     Well,
     /// Writes wait.
     Held,
+    /// A turn's end is written, and the answer waits.
+    EndHeld,
     /// Everything fails.
     Down,
 }
@@ -59,6 +61,12 @@ impl FlakyLog {
 
     pub fn is(&self, mood: Mood) {
         self.mood.send_replace(mood);
+    }
+
+    /// Whether the end of a turn is written.
+    pub async fn has_ended(&self, turn: &str) -> bool {
+        let page = self.inner.read(turn.parse().unwrap(), EventId::START, 1).await.unwrap();
+        page.is_some_and(|page| page.record.status.is_terminal())
     }
 
     async fn fault(&self) -> Result<Fault, LogUnavailable> {
@@ -123,7 +131,9 @@ impl TurnLog for FlakyLog {
     ) -> Result<Appended, LogUnavailable> {
         // An owner that was told of its turn's end asks no more: nothing could heal a lost one.
         let fault = self.fault().await?;
-        self.answer(fault, batch, self.inner.finish(claim, previous, batch).await?)
+        let finished = self.inner.finish(claim, previous, batch).await?;
+        self.mood.subscribe().wait_for(|mood| *mood != Mood::EndHeld).await.unwrap();
+        self.answer(fault, batch, finished)
     }
 
     async fn restore(&self, claim: &Claim, copy: &LogPage) -> Result<Appended, LogUnavailable> {

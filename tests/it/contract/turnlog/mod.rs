@@ -2,7 +2,7 @@
 
 mod claims;
 mod faults;
-mod flaky;
+pub mod flaky;
 mod index;
 mod owner;
 mod ownership;
