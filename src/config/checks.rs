@@ -8,7 +8,8 @@ use super::schema::{Schema, Slot};
 use super::{Config, secret};
 
 /// Durations that may be zero; for all others zero would spin, refuse everything or never end.
-const MAY_BE_ZERO: [&str; 11] = [
+const MAY_BE_ZERO: [&str; 12] = [
+    "turns.max_delay",
     "server.drain_delay",
     "server.hsts_max_age",
     "server.grace",

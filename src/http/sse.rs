@@ -184,6 +184,7 @@ impl<S: Source> Pump<S> {
         loop {
             self.send(written.split().freeze()).await?;
             if let Some(end) = over {
+                self.taken().await?;
                 return Err(end);
             }
             match self.next().await? {
@@ -226,11 +227,23 @@ impl<S: Source> Pump<S> {
     }
 
     async fn send(&mut self, frame: Bytes) -> Result<(), StreamEnd> {
-        match timeout(self.around.patience, self.frames.send(frame)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(StreamEnd::ClientGone),
-            Err(_) => Err(StreamEnd::SlowReader),
-        }
+        in_time(self.around.patience, self.frames.send(frame)).await
+    }
+
+    /// Waits until the connection has taken what was sent: a reader that takes nothing of the last write is slow, too.
+    async fn taken(&mut self) -> Result<(), StreamEnd> {
+        in_time(self.around.patience, self.frames.reserve()).await
+    }
+}
+
+async fn in_time<T, E>(
+    patience: Duration,
+    step: impl Future<Output = Result<T, E>>,
+) -> Result<(), StreamEnd> {
+    match timeout(patience, step).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(StreamEnd::ClientGone),
+        Err(_) => Err(StreamEnd::SlowReader),
     }
 }
 
