@@ -19,7 +19,7 @@ use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::timeout_at;
 use tokio_rustls::rustls;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -50,9 +50,6 @@ const HTTP2_PING: Duration = Duration::from_secs(20);
 /// What one HTTP/2 request body, and all of a connection, may have in flight.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// How long an HTTP/1 client is still listened to whose last answer could not tell it to go elsewhere: a stream that began
-/// before the stop. It may be sending already, and is told then.
-const PARTING: Duration = Duration::from_secs(1);
 
 /// HTTP/1 and HTTP/2, within bounds; without TLS, HTTP/2 with prior knowledge, as balancers speak it that are told to
 /// (`appProtocol: kubernetes.io/h2c`). HTTP/1 gets no timer: see [`super::pace`].
@@ -226,30 +223,18 @@ where
     }
 }
 
-/// Ready when the connection should be told to end: when the process is closing, what is idle at once and what is not a
-/// moment after its answer; while it is only draining, an HTTP/2 connection (GOAWAY costs its client nothing), but not an
-/// idle HTTP/1 one, whose client may just be sending.
+/// Ready when the connection should be told to end: at once when the process is closing; while it is only draining, an
+/// HTTP/2 connection (GOAWAY costs its client nothing), but not an idle HTTP/1 one, whose client may just be sending.
 async fn told_to_go(shutdown: &Shutdown, pace: &Pace) {
     let goaway = async {
         shutdown.draining().cancelled().await;
-        until(|| pace.is_http2()).await;
-    };
-    let parting = async {
-        shutdown.closing().cancelled().await;
-        if pace.is_answering() {
-            until(|| !pace.is_answering()).await;
-            sleep(PARTING).await;
-        }
+        // Looked at again after each poll of the connection, which is what may change it.
+        poll_fn(|_| if pace.is_http2() { Poll::Ready(()) } else { Poll::Pending }).await;
     };
     tokio::select! {
+        () = shutdown.closing().cancelled() => {}
         () = goaway => {}
-        () = parting => {}
     }
-}
-
-/// Looks again after each poll of the connection, which is what may change it.
-async fn until(condition: impl Fn() -> bool) {
-    poll_fn(|_| if condition() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 /// An HTTP/1 answer of a draining process asks its client to go elsewhere. HTTP/2 has GOAWAY for that, and no fields

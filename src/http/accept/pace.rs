@@ -84,10 +84,6 @@ impl Pace {
         self.state().is_http2
     }
 
-    pub(super) fn is_answering(&self) -> bool {
-        matches!(self.state().phase, Phase::Serving { .. })
-    }
-
     /// A request's header is complete; it is being answered until the guard is dropped.
     pub(super) fn request_started(self: &Arc<Self>, version: Version) -> Answering {
         let mut state = self.state();

@@ -104,16 +104,15 @@ fn socket(socket: WebSocket) -> impl poem::IntoResponse {
     socket.on_upgrade(|_| async {})
 }
 
-/// An event at once, and another one when the stage lets it go on.
-fn streamed(stage: &Stage) -> Response {
-    let (alive, go_on) = (stage.enter(), stage.go_on.clone());
+/// An event at once, and then silence for ever.
+fn endless(stage: &Stage) -> Response {
+    let alive = stage.enter();
     let first = stream::once(async { Ok::<_, std::io::Error>("data: 1\n\n") });
-    let last = stream::once(async move {
-        let _alive = alive;
-        go_on.notified().await;
-        Ok("data: 2\n\n")
+    let silence = stream::pending().map(move |it| {
+        let _ = &alive;
+        it
     });
-    Response::builder().content_type("text/event-stream").body(Body::from_bytes_stream(first.chain(last)))
+    Response::builder().content_type("text/event-stream").body(Body::from_bytes_stream(first.chain(silence)))
 }
 
 fn torn() -> Response {
@@ -127,7 +126,7 @@ fn torn() -> Response {
 
 fn api(stage: Stage) -> Route {
     let demo = OpenApiService::new(Demo(stage.clone()), "Demo", "1");
-    let stream = poem::endpoint::make_sync(move |_| streamed(&stage));
+    let stream = poem::endpoint::make_sync(move |_| endless(&stage));
     Route::new()
         .nest("/api/v1", demo)
         .at("/api/v1/stream", get(stream))

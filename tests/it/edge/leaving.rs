@@ -108,37 +108,6 @@ async fn a_closing_server_finishes_what_runs_and_leaves_nobody_hanging() {
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
 }
 
-/// Its headers had gone out before anybody knew of the stop, so nothing has told the client to use another connection.
-async fn a_stream_that_ends_while_the_server_closes(server: &Server) -> Client {
-    let mut client = server.client().await;
-    client.send("GET /api/v1/stream HTTP/1.1\r\nHost: test\r\n\r\n").await;
-    client.until(b"data: 1\n\n").await.unwrap();
-    server.services.shutdown.draining().cancel();
-    server.services.shutdown.closing().cancel();
-    server.stage.go_on.notify_one();
-    client.until(b"\r\n0\r\n\r\n").await.unwrap();
-    client
-}
-
-#[tokio::test]
-async fn a_client_whose_stream_ends_while_the_server_closes_is_told_to_go_elsewhere_when_it_asks_again() {
-    let server = Server::start().await;
-    let mut client = a_stream_that_ends_while_the_server_closes(&server).await;
-    let waiting = tokio::time::timeout(Duration::from_millis(50), client.is_closed()).await;
-    assert!(waiting.is_err(), "closed under a client that may be sending");
-    let answer = client.get("/api/v1/items/7").await;
-    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
-    assert!(client.is_closed().await);
-}
-
-#[tokio::test]
-async fn a_client_whose_stream_ends_while_the_server_closes_does_not_hold_it_up() {
-    let server = Server::start().await;
-    let mut client = a_stream_that_ends_while_the_server_closes(&server).await;
-    assert!(client.is_closed().await);
-    tokio::time::timeout(Duration::from_secs(5), server.serving).await.unwrap().unwrap();
-}
-
 #[tokio::test]
 async fn the_hard_signal_cuts_what_still_runs() {
     let server = Server::start().await;
