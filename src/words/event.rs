@@ -184,11 +184,10 @@ impl Event {
     /// What the event costs in memory and in the log, roughly, in bytes: always the same for one event. A delta is not
     /// rendered for it, because nobody may ever read it.
     pub fn size(&self) -> usize {
-        match &self.body {
-            EventBody::ReplyDelta { persona, text } => {
-                DELTA_FRAME + persona.as_str().len() + escaped_len(text)
-            }
-            _ => self.json().len(),
+        if let EventBody::ReplyDelta { persona, text } = &self.body {
+            DELTA_FRAME + persona.as_str().len() + escaped_len(text)
+        } else {
+            self.json().len()
         }
     }
 
