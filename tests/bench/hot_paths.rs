@@ -104,7 +104,7 @@ fn routing_of_events(criterion: &mut Criterion) {
     group.finish();
 }
 
-async fn a_turn(turns: &LiveTurns, nth: u64, readers: usize) {
+async fn a_turn(turns: &Arc<LiveTurns>, nth: u64, readers: usize) {
     let (new, persona) = (new_turn(nth), persona());
     let id = new.turn;
     let Ok(place) = turns.try_reserve() else { panic!("turns are not given back") };
