@@ -62,9 +62,13 @@ impl<'de, T: FromJson<'de>> FromJson<'de> for Vec<T> {
     }
 }
 
-/// A struct whose fields are all lenient, from an object.
-pub(super) fn fields<'de, T: Deserialize<'de>, A: MapAccess<'de>>(object: A) -> Result<Option<T>, A::Error> {
-    T::deserialize(MapAccessDeserializer::new(object)).map(Some)
+/// A struct whose fields are all lenient: it is made of an object.
+pub(super) trait Fields {}
+
+impl<'de, T: Fields + Deserialize<'de>> FromJson<'de> for T {
+    fn from_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(object)).map(Some)
+    }
 }
 
 struct Element<T>(Option<T>);

@@ -1,11 +1,11 @@
 //! The chat completions protocol as it is spoken by those who claim to speak OpenAI's: strict in what we send, and in
 //! what we read everything may be missing, new, or of another type.
 
-use serde::de::{MapAccess, SeqAccess};
+use serde::de::SeqAccess;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::lenient::{FromJson, fields, lenient};
+use super::lenient::{Fields, FromJson, lenient};
 use super::{Ending, LlmError, ModelRequest, PromptRole};
 use crate::words::Usage;
 
@@ -192,29 +192,10 @@ impl Response {
     }
 }
 
-impl<'de> FromJson<'de> for Choice {
-    fn from_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
-        fields(object)
-    }
-}
-
-impl<'de> FromJson<'de> for Delta {
-    fn from_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
-        fields(object)
-    }
-}
-
-impl<'de> FromJson<'de> for Part {
-    fn from_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
-        fields(object)
-    }
-}
-
-impl<'de> FromJson<'de> for Tokens {
-    fn from_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
-        fields(object)
-    }
-}
+impl Fields for Choice {}
+impl Fields for Delta {}
+impl Fields for Part {}
+impl Fields for Tokens {}
 
 impl<'de> FromJson<'de> for Content {
     fn from_text(text: &str) -> Option<Self> {

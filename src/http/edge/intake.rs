@@ -86,7 +86,7 @@ fn too_large(request: &Request, body: Incoming, most: usize, shutdown: &Shutdown
         let hard = shutdown.hard().clone();
         shutdown.spawn(async move {
             tokio::select! {
-                () = discarded(body) => {}
+                _ = discarded(body, LINGER_BYTES) => {}
                 () = tokio::time::sleep(LINGER) => {}
                 () = hard.cancelled() => {}
             }
@@ -95,11 +95,13 @@ fn too_large(request: &Request, body: Incoming, most: usize, shutdown: &Shutdown
     Failure::new(ErrorCode::PayloadTooLarge, format!("The body may have {most} bytes.")).into()
 }
 
-async fn discarded(mut body: Incoming) {
-    let mut left = LINGER_BYTES;
+/// Reads a body and throws it away; false if it is larger than `most` bytes, and is not read to its end.
+pub(super) async fn discarded(mut body: Incoming, most: usize) -> bool {
+    let mut left = most;
     while let Some(Ok(frame)) = body.frame().await {
         let taken = frame.data_ref().map_or(0, Bytes::len);
-        let Some(rest) = left.checked_sub(taken) else { return };
+        let Some(rest) = left.checked_sub(taken) else { return false };
         left = rest;
     }
+    true
 }

@@ -149,9 +149,7 @@ impl<E: Endpoint> Edge<E> {
                 .entry(header::CACHE_CONTROL)
                 .or_insert(HeaderValue::from_static("no-store"));
         }
-        if let Ok(id) = HeaderValue::from_str(identity.request_id.as_str()) {
-            response.headers_mut().insert(REQUEST_ID, id);
-        }
+        tell_request_id(&mut response, &identity.request_id);
         let response = compress::compressed(response, coding);
         if is_head { without_body(response) } else { response }
     }
@@ -280,6 +278,12 @@ fn options(route: &Route) -> Response {
 fn request_id(headers: &HeaderMap) -> RequestId {
     let brought = |name| headers.get(name)?.to_str().ok()?.parse().ok();
     brought(REQUEST_ID).or_else(|| brought(CORRELATION_ID)).unwrap_or_else(RequestId::random)
+}
+
+fn tell_request_id(response: &mut Response, id: &RequestId) {
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
 }
 
 /// The conversation that a path is about; the one in a body is not known yet when limits are asked.

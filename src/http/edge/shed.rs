@@ -3,21 +3,20 @@
 
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
-use http_body_util::combinators::BoxBody;
-use poem::http::{HeaderValue, Method, StatusCode};
+use poem::http::{Method, StatusCode};
 use poem::{Request, Response};
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::intake::discarded;
 use super::routes::Route;
-use super::{REQUEST_ID, has_body_to_come, last_of_its_connection, request_id};
+use super::{has_body_to_come, last_of_its_connection, request_id, tell_request_id};
 use crate::chat::ChatError;
 use crate::http::Services;
 use crate::http::problem::Problem;
 use crate::telemetry::Quiet;
 use crate::telemetry::metrics::TurnRefusal;
-use crate::words::{ErrorCode, Failure};
+use crate::words::Failure;
 
 /// What begins a turn.
 const BEGIN: [&str; 3] = ["/api/v1/chat", "/api/v1/chat/stream", "/api/v1/turns"];
@@ -42,9 +41,9 @@ impl Shed {
     /// to find out costs more than the answer.
     pub(super) async fn refusal(&self, request: Request, route: Option<&Route>) -> Result<Response, Request> {
         let route = route.filter(|route| {
-            request.method() == Method::POST
+            self.services.is_overloaded()
+                && request.method() == Method::POST
                 && BEGIN.contains(&route.pattern.as_str())
-                && self.services.is_overloaded()
         });
         let Some(route) = route else { return Err(request) };
         let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -64,31 +63,17 @@ impl Shed {
         let id = request_id(request.headers());
         let is_read = !has_body_to_come(&request) || is_read(request).await;
         let mut response = busy().into_response(&id);
-        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
-            response.headers_mut().insert(REQUEST_ID, id);
-        }
+        tell_request_id(&mut response, &id);
         Ok(if is_read { response } else { last_of_its_connection(response) })
     }
 }
 
 /// What is said where more turns would only wait.
 pub fn busy() -> Problem {
-    let Failure { retry_after, .. } = ChatError::Overloaded.failure();
-    let detail = "This server has more to do than it can; another may have time.";
-    Problem::from(Failure { retry_after, ..Failure::new(ErrorCode::Overloaded, detail) })
+    let detail = "This server has more to do than it can; another may have time.".to_owned();
+    Problem::from(Failure { detail, ..ChatError::Overloaded.failure() })
 }
 
 async fn is_read(mut request: Request) -> bool {
-    let mut body = BoxBody::from(request.take_body());
-    let reading = async {
-        let mut read = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            read += frame.data_ref().map_or(0, |data| data.len());
-            if read > MOST_READ {
-                return false;
-            }
-        }
-        true
-    };
-    timeout(PATIENCE, reading).await.unwrap_or_default()
+    timeout(PATIENCE, discarded(request.take_body().into(), MOST_READ)).await.unwrap_or_default()
 }

@@ -82,9 +82,9 @@ impl Spans {
         let (context, parent) = self.place(&origin, local);
         let is_told = self.queue.is_some() && (context.is_sampled || origin.is_summary);
         let recording = is_told.then(|| {
-            let mut said = Said { follows: origin.follows, ..Said::default() };
+            let mut said = Said::default();
             attributes.record(&mut said);
-            Box::new(Recording::begin(said, parent))
+            Box::new(Recording::begin(said, parent, origin.follows))
         });
         Open { context, recording }
     }

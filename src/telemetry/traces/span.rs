@@ -77,9 +77,9 @@ pub(super) struct Recording {
 
 impl Recording {
     /// Begins now, or where the span was found worth it only afterwards, as long ago as it took.
-    pub fn begin(said: Said, parent: Option<u64>) -> Self {
+    pub fn begin(said: Said, parent: Option<u64>, follows: Option<TraceContext>) -> Self {
         let now = SystemTime::now();
-        let links = said.link.into_iter().chain(said.follows).collect();
+        let links = said.link.into_iter().chain(follows).collect();
         Self {
             parent,
             name: said.name,
@@ -172,8 +172,6 @@ pub(super) struct Said {
     pub kind: Kind,
     /// A span it has to do with.
     pub link: Option<TraceContext>,
-    /// As in [`Origin`].
-    pub follows: Option<TraceContext>,
     /// How long it took, if that is over.
     pub took: Option<Duration>,
     pub has_ended: bool,

@@ -48,6 +48,14 @@ fn streams_of(fake: &Fake) -> (Value, bool) {
     ])
 }
 
+/// One request is due every 2 ms for 4 s, whatever the answers do.
+fn due(fake: &Fake, places: &[&str]) -> Value {
+    let pace = ["--rate", "500", "--arrivals", "uniform", "--warm-up", "0s", "--duration", "4s"];
+    let all: Vec<_> =
+        ["direct", "--url", &fake.url].into_iter().chain(pace).chain(places.iter().copied()).collect();
+    load(&all).0
+}
+
 fn number(result: &Value, name: &str) -> u64 {
     result[name].as_u64().unwrap_or_else(|| panic!("{name}: {result}"))
 }
@@ -121,21 +129,7 @@ fn a_refusal_is_counted_by_its_code_and_is_no_error() {
 fn who_was_due_while_a_server_stood_still_waited_and_that_is_counted() {
     let fake = Fake::stalls_once(300);
     // With few places, so that most of those who waited had not even been asked for when the server went on.
-    let (result, _) = load(&[
-        "direct",
-        "--url",
-        &fake.url,
-        "--rate",
-        "500",
-        "--arrivals",
-        "uniform",
-        "--warm-up",
-        "0s",
-        "--duration",
-        "4s",
-        "--max-in-flight",
-        "4",
-    ]);
+    let result = due(&fake, &["--max-in-flight", "4"]);
     // A quarter of all was due while it stood still: one in ten waited at least 600 ms, one in a hundred at least 960.
     assert!(result["latency_ms"]["p99"].as_f64().unwrap() > 900.0, "{result}");
     assert!(result["latency_ms"]["p90"].as_f64().unwrap() > 500.0, "{result}");
@@ -145,23 +139,7 @@ fn who_was_due_while_a_server_stood_still_waited_and_that_is_counted() {
 #[test]
 fn arrivals_that_find_no_place_to_wait_are_counted() {
     let fake = Fake::stalls_once(300);
-    let (result, _) = load(&[
-        "direct",
-        "--url",
-        &fake.url,
-        "--rate",
-        "500",
-        "--arrivals",
-        "uniform",
-        "--warm-up",
-        "0s",
-        "--duration",
-        "4s",
-        "--max-in-flight",
-        "2",
-        "--max-waiting",
-        "50",
-    ]);
+    let result = due(&fake, &["--max-in-flight", "2", "--max-waiting", "50"]);
     let not_asked = number(&result, "not_asked");
     assert!(not_asked > 0, "{result}");
     assert_eq!(number(&result, "completed") + not_asked, 1_999, "{result}");
