@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::names::Names;
 use crate::config;
 
 /// Idle connections are closed by us after this long: below the 60 s after which many balancers drop them silently.
@@ -22,6 +23,7 @@ pub fn http_client(settings: &config::Llm) -> reqwest::Result<reqwest::Client> {
         .pool_max_idle_per_host(settings.pool_size.get())
         .pool_idle_timeout(POOL_IDLE)
         .tcp_nodelay(true)
+        .dns_resolver(Names::of_the_system())
         .http2_keep_alive_interval(H2_PING)
         .http2_keep_alive_timeout(H2_PING_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())

@@ -6,6 +6,7 @@ mod connect;
 mod error;
 mod http_client;
 mod lenient;
+mod names;
 mod openai;
 mod reader;
 mod upstreams;

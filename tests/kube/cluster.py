@@ -128,6 +128,10 @@ class Cluster:
     def get(self, kind, namespace, *options):
         return json.loads(run("kubectl", "get", kind, "-n", namespace, "-o", "json", *options).stdout)
 
+    def ended(self):
+        """Parts that ended by themselves, with what they said last: what fails then fails for that."""
+        return {name: self.log(name) for name, process in self.processes.items() if process.poll() is not None}
+
     def down(self):
         """Ends the parts, what depends on others first; `isolated` ends the rest."""
         for process in reversed(self.processes.values()):

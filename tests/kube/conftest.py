@@ -17,3 +17,12 @@ def world():
     made = World(os.environ.get("KUBE_PLACE", "/nowhere"))
     yield made
     made.down()
+
+
+@pytest.fixture(autouse=True)
+def no_part_has_ended(request):
+    """A part of the cluster that dies is not to be looked for in what fails after it."""
+    yield
+    if "world" in request.fixturenames:
+        ended = request.getfixturevalue("world").cluster.ended()
+        assert not ended, "\n".join(f"{name} ended: {log}" for name, log in ended.items())

@@ -42,6 +42,7 @@ def test_a_release_lives_from_install_to_uninstall(world, name, version):
     assert first
     said = helm(version, "test", namespace, "--timeout", "120s", "--logs")
     assert '"status": "completed"' in said and "Succeeded" in said, said
+    assert '"degraded": true' not in said, f"its Redis was of no use to it: {said}"
 
     again = helm(version, "upgrade", namespace, *value_set(name), *FAST, *WAIT)
     assert again and serving(namespace) == first, "an upgrade that changes nothing replaces nothing"

@@ -2,6 +2,7 @@
 
 import base64
 import collections
+import datetime
 import json
 import sys
 
@@ -13,6 +14,8 @@ from support import CHART, HERE, run
 from world import explain
 
 ANYWHERE = ["--set-json", 'tolerations=[{"key":"pretended","operator":"Exists"}]', "--set", "nodeSelector.kind=pretended"]
+# Seconds in which one pod may go (in the chart: 120).
+PERIOD = 15
 SELECTOR = "app.kubernetes.io/component=server"
 
 
@@ -76,15 +79,24 @@ def test_sockets_bring_pods_up_at_once_and_down_one_by_one(many, metrics):
     metrics(600)
     install(many, "sockets", "--set", "autoscaling.enabled=true,autoscaling.minReplicas=2,autoscaling.maxReplicas=6",
             "--set", "autoscaling.targetCPU=0,autoscaling.targetSockets=600",
-            "--set", "autoscaling.behavior.scaleDown.stabilizationWindowSeconds=1")
+            "--set", "autoscaling.behavior.scaleDown.stabilizationWindowSeconds=1",
+            "--set-json", f'autoscaling.behavior.scaleDown.policies=[{{"type":"Pods","value":1,"periodSeconds":{PERIOD}}}]')
     until("the fewest pods", lambda: replicas(many, "sockets") == 2, limit=120)
     metrics(1500)
     until("the most pods", lambda: replicas(many, "sockets") == 6, limit=120)
     zones(many, "sockets", 6)
+    # Kubernetes counts back from what there was a period ago: pods that are newer than that may all go at once.
+    until("a period without change", lambda: since_scaled(many, "sockets") > PERIOD, limit=120)
     metrics(10)
-    until("one pod less", lambda: replicas(many, "sockets") == 5, limit=120)
+    assert until("fewer pods", lambda: (count := replicas(many, "sockets")) < 6 and count, limit=120) == 5
     events = run("kubectl", "get", "events", "-n", "sockets").stdout
     assert "pods metric polylogue_websocket_connections above target" in events, events
+
+
+def since_scaled(many, namespace):
+    """Seconds since the last change of the number of pods."""
+    last = many.cluster.get("hpa/chat-polylogue", namespace)["status"]["lastScaleTime"]
+    return (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(last)).total_seconds()
 
 
 def replicas(many, namespace):

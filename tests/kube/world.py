@@ -6,12 +6,12 @@ import sys
 
 import node
 import pki
+import redis_kinds
 from cluster import Cluster, until
 from support import BINARY, HERE, run
 
 # Where "outside" is: an address of the first node, which pods reach as they would the internet.
 OUTSIDE = "10.99.0.1"
-REDIS_PASSWORD = "not-a-secret"
 IMAGE = "ghcr.io/polylogue/polylogue"
 
 
@@ -40,10 +40,9 @@ class World:
                 archive.unlink()
 
     def outside(self):
-        names = [f"{name}={OUTSIDE}" for name in ("models.example.org", "redis.example")]
-        self.cluster.start("dns", sys.executable, HERE / "dns.py", OUTSIDE, *names)
-        self.cluster.start("redis", "redis-server", "--bind", OUTSIDE, "127.0.0.1", "--port", "6379", "--save", "", "--appendonly",
-                           "no", "--requirepass", REDIS_PASSWORD, "--maxmemory-policy", "noeviction")
+        names = {"models.example.org": OUTSIDE, **redis_kinds.NAMES}
+        self.cluster.start("dns", sys.executable, HERE / "dns.py", OUTSIDE, *(f"{name}={address}" for name, address in names.items()))
+        redis_kinds.Redis(self.cluster).up()
         self.cluster.start("model", BINARY, "simulate-llm", "--listen", f"{OUTSIDE}:8000",
                            "--set", "simulator.tokens=80")
         until("the model", lambda: "simulator_started" in self.cluster.log("model"))
@@ -52,8 +51,8 @@ class World:
         """A namespace with the restricted profile and the Secret that the value sets refer to."""
         self.cluster.namespace(name)
         self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ci-secrets"}, "stringData": {
-            "api-key": "sk-not-a-key", "redis-url": f"redis://:{REDIS_PASSWORD}@redis.example:6379/0",
-            "redis-password": REDIS_PASSWORD, "tracing-headers": "authorization=Bearer%20x", "token": "not-a-token-not-a-token-not-a-token",
+            "api-key": "sk-not-a-key", "redis-url": f"redis://:{redis_kinds.PASSWORD}@redis.example:6379/0",
+            "redis-password": redis_kinds.PASSWORD, "tracing-headers": "authorization=Bearer%20x", "token": "not-a-token-not-a-token-not-a-token",
             "ca.crt": self.read("ca.crt"), "keys.toml": self.entry, "caller-key": self.key}}, namespace=name)
         pki.issue(self.cluster.pki, name, "/CN=chat", f"subjectAltName=DNS:chat-polylogue.{name}.svc\nextendedKeyUsage=serverAuth\n")
         self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "ci-tls"}, "stringData": {
