@@ -86,17 +86,18 @@ def test_sockets_bring_pods_up_at_once_and_down_one_by_one(many, metrics):
     until("the most pods", lambda: replicas(many, "sockets") == 6, limit=120)
     zones(many, "sockets", 6)
     # Kubernetes counts back from what there was a period ago: pods that are newer than that may all go at once.
-    until("a period without change", lambda: since_scaled(many, "sockets") > PERIOD, limit=120)
+    until("a period without change", lambda: since_scaled(many, "sockets", 6) > PERIOD, limit=120)
     metrics(10)
     assert until("fewer pods", lambda: (count := replicas(many, "sockets")) < 6 and count, limit=120) == 5
     events = run("kubectl", "get", "events", "-n", "sockets").stdout
     assert "pods metric polylogue_websocket_connections above target" in events, events
 
 
-def since_scaled(many, namespace):
-    """Seconds since the last change of the number of pods."""
-    last = many.cluster.get("hpa/chat-polylogue", namespace)["status"]["lastScaleTime"]
-    return (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(last)).total_seconds()
+def since_scaled(many, namespace, count):
+    """Seconds since the number of pods became `count`; the autoscaler says so some time after it did it."""
+    status = many.cluster.get("hpa/chat-polylogue", namespace)["status"]
+    assert status["desiredReplicas"] == count, status
+    return (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(status["lastScaleTime"])).total_seconds()
 
 
 def replicas(many, namespace):
