@@ -86,7 +86,8 @@ def test_sockets_bring_pods_up_at_once_and_down_one_by_one(many, metrics):
     until("the most pods", lambda: replicas(many, "sockets") == 6, limit=120)
     zones(many, "sockets", 6)
     # Kubernetes counts back from what there was a period ago: pods that are newer than that may all go at once.
-    until("a period without change", lambda: since_scaled(many, "sockets", 6) > PERIOD, limit=120)
+    # Its time is told in whole seconds.
+    until("a period without change", lambda: since_scaled(many, "sockets", 6) > PERIOD + 2, limit=120)
     metrics(10)
     assert until("fewer pods", lambda: (count := replicas(many, "sockets")) < 6 and count, limit=120) == 5
     events = run("kubectl", "get", "events", "-n", "sockets").stdout
