@@ -86,26 +86,37 @@ async fn upgrade(
         request_id = %identity.request_id,
     );
     let shutdown = services.shutdown.clone();
-    shutdown.spawn(serve(services, identity, place, upgrade, traces::current()).instrument(span));
+    // What opening a socket takes is given back once it is open.
+    let opened = Box::pin(open(services, identity, place, upgrade, traces::current()));
+    let served = async move {
+        if let Some(session) = opened.await {
+            session.run().await;
+        }
+    };
+    shutdown.spawn(served.instrument(span));
     Ok(handshake.accept())
 }
 
-async fn serve(
+/// The socket that the request becomes, unless the client is gone before.
+async fn open(
     services: Services,
     identity: Identity,
     place: Place,
     upgrade: OnUpgrade,
     upgraded_by: Option<TraceContext>,
-) {
+) -> Option<Box<Session>> {
     let upgraded = match timeout(UPGRADE_TIMEOUT, upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
         // Dropping the place gives it back.
-        Ok(Err(_)) | Err(_) => return debug!("the client left before the upgrade was done"),
+        Ok(Err(_)) | Err(_) => {
+            debug!("the client left before the upgrade was done");
+            return None;
+        }
     };
     let config = socket_config(&services.config);
     let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
     let wire = Wire::new(stream, &services);
-    Session::new(services, identity, place.open(), wire, upgraded_by).run().await;
+    Some(Box::new(Session::new(services, identity, place.open(), wire, upgraded_by)))
 }
 
 /// Small buffers, because most sockets are idle: the default of 128 KiB is paid by each of them. A frame of a client is rarely

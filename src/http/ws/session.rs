@@ -57,17 +57,22 @@ impl Session {
         Self { services, identity, connection, wire, turns, requests, pace, watch, upgraded_by }
     }
 
-    /// Serves the socket until either side ends it; turns go on without it.
-    pub async fn run(mut self) {
+    /// Serves the socket until either side ends it; turns go on without it. It is in a box because a future has room for what it is
+    /// given twice: where that came in, and where it is used.
+    pub async fn run(mut self: Box<Self>) {
         let end = match Box::pin(self.greet()).await {
             Ok(()) => self.serve().await,
             Err(end) => end,
         };
-        let Self { connection, wire, turns, requests, .. } = self;
+        Box::pin(self.close(end)).await;
+    }
+
+    async fn close(self: Box<Self>, end: SocketEnd) {
+        let Self { connection, wire, turns, requests, .. } = *self;
         connection.close(end);
         drop(turns);
-        Box::pin(wire.close(end)).await;
-        Box::pin(requests.finish()).await;
+        wire.close(end).await;
+        requests.finish().await;
     }
 
     async fn greet(&mut self) -> Step {
