@@ -69,7 +69,8 @@ impl Names {
             return host.clone();
         }
         let name: Arc<str> = name.into();
-        let host = Arc::new(Host { name: name.clone(), lookup: self.lookup.clone(), state: Mutex::default() });
+        let host =
+            Arc::new(Host { name: name.clone(), lookup: self.lookup.clone(), state: Mutex::default() });
         known.insert(name, host.clone());
         host
     }
@@ -115,7 +116,9 @@ impl Host {
             self.take(found.unwrap_or_else(|late| Err(late.into())))
         });
         // It ends early only with the runtime.
-        async move { asked.await.unwrap_or_else(|gone| Err(Arc::new(io::Error::other(gone)))) }.boxed().shared()
+        async move { asked.await.unwrap_or_else(|gone| Err(Arc::new(io::Error::other(gone)))) }
+            .boxed()
+            .shared()
     }
 
     fn take(&self, found: io::Result<Vec<SocketAddr>>) -> Answer {

@@ -1,13 +1,16 @@
 //! Log lines as JSON, one object per line (`observability.md`, "Logs").
 
+use std::borrow::Cow;
 use std::error::Error;
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::Value;
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -23,6 +26,9 @@ const OURS: [&str; 7] = ["time", "level", "service", "version", "replica", "trac
 
 /// The longest text of one field, in bytes: a line is for reading, and collectors cut lines at 16 KiB or more.
 const MAX_TEXT: usize = 4096;
+
+/// Bytes that most lines need.
+const LINE: usize = 640;
 
 /// Writes each event as a line.
 pub(super) struct Lines {
@@ -42,31 +48,32 @@ impl Lines {
         metadata: &Metadata<'_>,
         place: Option<TraceContext>,
         about: &About,
-        event: Fields,
+        mut event: Fields,
     ) -> Vec<u8> {
         let mut line = Line::default();
-        let mut event = event.0;
-        line.member("time", &Value::String(now()));
-        line.member("level", &Value::String(metadata.level().as_str().to_ascii_lowercase()));
-        line.member("event", &event.remove("event").unwrap_or_else(|| "log".into()));
-        line.member("message", &event.remove("message").unwrap_or_default());
-        line.member("service", &"polylogue".into());
-        line.member("version", &env!("CARGO_PKG_VERSION").into());
-        line.member("replica", &self.replica.as_str().into());
+        line.member("time", &now());
+        line.member("level", level(metadata));
+        line.member("event", &event.take("event").unwrap_or_else(|| "log".into()));
+        line.member("message", &event.take("message").unwrap_or_default());
+        line.member("service", "polylogue");
+        line.member("version", env!("CARGO_PKG_VERSION"));
+        line.member("replica", &self.replica);
         if let Some(place) = place {
-            line.member("trace_id", &place.trace_id().into());
-            line.member("span_id", &place.span_id().into());
+            line.member("trace_id", &place.trace_id());
+            line.member("span_id", &place.span_id());
         }
         for name in FROM_SPANS {
-            if let Some(value) = event.remove(name).as_ref().or_else(|| about.get(name)) {
-                line.member(name, value);
+            if let Some(value) = event.take(name) {
+                line.member(name, &value);
+            } else if let Some(text) = about.get(name) {
+                line.member(name, text);
             }
         }
         if !metadata.target().starts_with("polylogue") {
-            line.member("target", &metadata.target().into());
+            line.member("target", metadata.target());
         }
-        for (name, value) in event {
-            line.member(&name, &value);
+        for (name, value) in &event.0 {
+            line.member(name, value);
         }
         line.end()
     }
@@ -117,17 +124,17 @@ pub(super) fn tells(metadata: &Metadata<'_>) -> bool {
 
 /// What a span knows of [`FROM_SPANS`]. A span lives long and there are many: it keeps nothing that no line asks for.
 #[derive(Default)]
-struct About(Vec<(&'static str, Value)>);
+struct About(Vec<(&'static str, Arc<str>)>);
 
 impl About {
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, text)| &**text)
     }
 
     fn add(&mut self, outer: &Self) {
-        for (name, value) in &outer.0 {
+        for (name, text) in &outer.0 {
             if self.get(name).is_none() {
-                self.0.push((name, value.clone()));
+                self.0.push((name, text.clone()));
             }
         }
     }
@@ -135,7 +142,7 @@ impl About {
     fn set(&mut self, field: &Field, value: impl FnOnce() -> String) {
         let Some(name) = FROM_SPANS.into_iter().find(|name| *name == field.name()) else { return };
         self.0.retain(|(known, _)| *known != name);
-        self.0.push((name, Value::String(shortened(value()))));
+        self.0.push((name, shortened(value()).into()));
     }
 }
 
@@ -158,13 +165,19 @@ fn shortened(text: String) -> String {
 
 /// Fields of an event.
 #[derive(Default)]
-struct Fields(Map<String, Value>);
+struct Fields(Vec<(Cow<'static, str>, Value)>);
 
 impl Fields {
     fn set(&mut self, field: &Field, value: Value) {
         let name = field.name();
-        let name = if OURS.contains(&name) { format!("{name}_") } else { name.to_owned() };
-        self.0.insert(name, value);
+        let name = if OURS.contains(&name) { Cow::Owned(format!("{name}_")) } else { Cow::Borrowed(name) };
+        self.take(&name);
+        self.0.push((name, value));
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        let place = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.remove(place).1)
     }
 
     fn text(&mut self, field: &Field, text: String) {
@@ -204,19 +217,36 @@ impl Visit for Fields {
 }
 
 /// An object in the making: members stay in the order they are given.
-#[derive(Default)]
-struct Line(String);
+struct Line(Vec<u8>);
+
+impl Default for Line {
+    fn default() -> Self {
+        Self(Vec::with_capacity(LINE))
+    }
+}
 
 impl Line {
-    fn member(&mut self, name: &str, value: &Value) {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
-        // Writing to a String cannot fail.
-        let _ = write!(self.0, "{}:{value}", Value::from(name));
+    fn member(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        // Texts, numbers and truths can be written, and a Vec takes them.
+        let _ = serde_json::to_writer(&mut self.0, name);
+        self.0.push(b':');
+        let _ = serde_json::to_writer(&mut self.0, value);
     }
 
     fn end(mut self) -> Vec<u8> {
-        self.0.push_str("}\n");
-        self.0.into_bytes()
+        self.0.extend_from_slice(b"}\n");
+        self.0
+    }
+}
+
+fn level(metadata: &Metadata<'_>) -> &'static str {
+    match *metadata.level() {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
     }
 }
 
