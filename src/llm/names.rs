@@ -14,6 +14,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -48,6 +50,7 @@ struct State {
     last: Option<(Instant, Addresses)>,
     asking: Option<Shared<BoxFuture<'static, Answer>>>,
     is_failing: bool,
+    lookups: JoinSet<()>,
 }
 
 impl Names {
@@ -80,8 +83,8 @@ impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
         let host = self.host(name.as_str());
         Box::pin(async move {
-            let addresses = host.addresses().await?;
-            Ok(Box::new(addresses.to_vec().into_iter()) as Addrs)
+            let addresses = host.addresses().await?.to_vec();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
 }
@@ -96,7 +99,8 @@ impl Host {
                 return Ok(fresh.clone());
             }
             let last = state.last.clone().filter(|(at, _)| age(at) < USABLE);
-            (last, state.asking.get_or_insert_with(|| self.clone().ask()).clone())
+            let State { asking, lookups, .. } = &mut *state;
+            (last, asking.get_or_insert_with(|| self.clone().ask(lookups)).clone())
         };
         let Some((_, last)) = last else { return asking.await };
         match tokio::time::timeout(PATIENCE, asking).await {
@@ -109,16 +113,16 @@ impl Host {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks in a task of its own: who wanted the answer first may be gone before it comes.
-    fn ask(self: Arc<Self>) -> Shared<BoxFuture<'static, Answer>> {
-        let asked = tokio::spawn(async move {
+    /// Asks in a task of its own, which ends with the client: who wanted the answer first may be gone before it comes.
+    fn ask(self: Arc<Self>, lookups: &mut JoinSet<()>) -> Shared<BoxFuture<'static, Answer>> {
+        while lookups.try_join_next().is_some() {}
+        let (tell, told) = oneshot::channel();
+        lookups.spawn(async move {
             let found = tokio::time::timeout(DEADLINE, (self.lookup)(self.name.clone())).await;
-            self.take(found.unwrap_or_else(|late| Err(late.into())))
+            // Nobody may be waiting any more; the answer is kept all the same.
+            let _ = tell.send(self.take(found.unwrap_or_else(|late| Err(late.into()))));
         });
-        // It ends early only with the runtime.
-        async move { asked.await.unwrap_or_else(|gone| Err(Arc::new(io::Error::other(gone)))) }
-            .boxed()
-            .shared()
+        told.map(|told| told.unwrap_or_else(|gone| Err(Arc::new(io::Error::other(gone))))).boxed().shared()
     }
 
     fn take(&self, found: io::Result<Vec<SocketAddr>>) -> Answer {
