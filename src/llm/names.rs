@@ -113,7 +113,7 @@ impl Host {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks in a task of its own, which ends with the client: who wanted the answer first may be gone before it comes.
+    /// Asks in a task of its own, for at most [`DEADLINE`]: who wanted the answer first may be gone before it comes.
     fn ask(self: Arc<Self>, lookups: &mut JoinSet<()>) -> Shared<BoxFuture<'static, Answer>> {
         while lookups.try_join_next().is_some() {}
         let (tell, told) = oneshot::channel();
