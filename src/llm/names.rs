@@ -94,11 +94,10 @@ impl Host {
     async fn addresses(self: Arc<Self>) -> Answer {
         let (last, asking) = {
             let mut state = self.state();
-            let age = |at: &Instant| at.elapsed();
-            if let Some((_, fresh)) = state.last.as_ref().filter(|(at, _)| age(at) < FRESH) {
+            if let Some((_, fresh)) = state.last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
                 return Ok(fresh.clone());
             }
-            let last = state.last.clone().filter(|(at, _)| age(at) < USABLE);
+            let last = state.last.clone().filter(|(at, _)| at.elapsed() < USABLE);
             let State { asking, lookups, .. } = &mut *state;
             (last, asking.get_or_insert_with(|| self.clone().ask(lookups)).clone())
         };
