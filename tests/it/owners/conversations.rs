@@ -1,3 +1,4 @@
+use polylogue::words::Timestamp;
 use serde_json::{Value, json};
 
 use super::stage::{Replica, Service};
@@ -17,6 +18,9 @@ async fn notes(replica: &Replica, principal: &str, id: &str, text: &str) {
     let note = json!({"role": "user", "content": text});
     let added = replica.post(principal, &format!("/conversations/{id}/messages"), note).await;
     assert_eq!(added.status.as_u16(), 201, "{added:?}");
+    // A list is ordered by moments: what is said next is said later, not in the same millisecond.
+    let said: Timestamp = added.body["created_at"].as_str().unwrap().parse().unwrap();
+    eventually("time goes on", async || Timestamp::now().as_millis() > said.as_millis()).await;
 }
 
 async fn texts(replica: &Replica, principal: &str, id: &str) -> Vec<Value> {
