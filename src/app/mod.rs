@@ -22,7 +22,7 @@ use crate::flags::Flags;
 use crate::http::accept::{self, Tls, Watched};
 use crate::http::management::{Management, StatusBoard};
 use crate::http::roster::Roster;
-use crate::http::{self, Documents, Gate, Health, Services, asyncapi, document};
+use crate::http::{self, Admission, Documents, Gate, Health, Services, asyncapi, document};
 use crate::limits::RateLimits;
 use crate::llm::{self, ChatModel, Upstreams};
 use crate::resilience::Pressure;
@@ -71,10 +71,16 @@ pub fn services(
         shutdown: shutdown.clone(),
         replica: replica.clone(),
     };
-    let pressure = Arc::new(Pressure::new(*config.turns.max_delay));
+    let chat = Arc::new(Chat::new(&config, parts).map_err(|error| bug(error.as_ref()))?);
+    let pressure = Pressure::new(*config.turns.max_delay);
     Ok(Services {
-        pressure,
-        chat: Arc::new(Chat::new(&config, parts).map_err(|error| bug(error.as_ref()))?),
+        admission: Arc::new(Admission::new(
+            Arc::clone(&chat),
+            pressure,
+            Arc::clone(metrics),
+            shutdown.clone(),
+        )),
+        chat,
         config: Arc::new(config),
         auth,
         limits: Arc::new(limits),
@@ -116,7 +122,7 @@ impl App {
         shutdown.spawn(Arc::clone(&flags).watch(shutdown.clone(), Arc::clone(&metrics)));
         let cast = Cast { personas, model: Arc::clone(&model) as _, flags };
         let services = services(config, &replica, &seams, cast, &metrics, &shutdown)?;
-        shutdown.spawn(watch(Arc::clone(&services.pressure), shutdown.clone()));
+        shutdown.spawn(Arc::clone(&services.admission).watch());
         shutdown.spawn(Arc::clone(&services.chat).tend(seams.presence, seams.fleet_size));
         let connections = Connections::start(&services.config, seams.leases, metrics, shutdown);
         let board = status_board(&services, &connections, model, simulator.is_some(), &replica);
@@ -180,14 +186,6 @@ impl App {
     }
 }
 
-/// Measures overload until everything has ended.
-async fn watch(pressure: Arc<Pressure>, shutdown: Shutdown) {
-    tokio::select! {
-        () = pressure.watch() => {}
-        () = shutdown.closing().cancelled() => {}
-    }
-}
-
 /// Runs the service until `shutdown` is asked for and everything has ended.
 pub async fn serve(config: Config, replica: ReplicaId, shutdown: Shutdown) -> Result<(), Failure> {
     info!(event = "application_starting", "starting");
@@ -245,7 +243,7 @@ async fn start_simulator(config: &Config) -> Result<Option<(Simulator, Shutdown)
     if !llm::needs_simulator(&config.llm) {
         return Ok(None);
     }
-    let listener = bind(config.simulator.listen).await?;
+    let listener = bind(config.simulator.listen)?;
     let shutdown = Shutdown::new();
     let settings = simulator::Settings::from(&config.simulator);
     let simulator = Simulator::start(settings, listener, &shutdown);
@@ -275,8 +273,8 @@ async fn listen(
     let Services { config, metrics, health, shutdown, .. } = services;
     let public_tls = tls(&config.server.tls, TlsPort::Public, metrics, shutdown)?;
     let management_tls = tls(&config.server.management_tls, TlsPort::Management, metrics, until)?;
-    let public = bind(config.server.listen).await?;
-    let management = bind(config.server.management_listen).await?;
+    let public = bind(config.server.listen)?;
+    let management = bind(config.server.management_listen)?;
     let addresses = (address(&public)?, address(&management)?);
 
     let public_url = config.server.public_url.as_ref();
@@ -312,8 +310,8 @@ fn tls(
     Ok(tls)
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| taken(address, &error))
+fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    accept::listener(address).map_err(|error| taken(address, &error))
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {

@@ -129,6 +129,11 @@ impl Chat {
         }
     }
 
+    /// Whether there is no room for one more turn on this replica.
+    pub fn is_full(&self) -> bool {
+        self.live.free_places() == 0
+    }
+
     /// Room for one more turn on this replica.
     fn room(&self) -> Result<Place, ChatError> {
         if self.shutdown.closing().is_cancelled() {

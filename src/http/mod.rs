@@ -1,6 +1,7 @@
 //! The edge: accept loop, requests and frames in, events out; no decisions.
 
 pub mod accept;
+mod admission;
 pub mod api;
 pub mod asyncapi;
 pub mod body;
@@ -30,6 +31,7 @@ use poem::endpoint::make_sync;
 use poem::http::{Method, StatusCode, header};
 use poem::{Request, Response, Route, get, post};
 
+pub use admission::{Admission, Overload};
 pub use docs::Documents;
 pub use edge::{Edge, HeldPlace, RouteTable};
 pub use gate::Gate;

@@ -7,9 +7,8 @@ use tokio::time::Instant;
 use crate::auth::{Authenticator, Grant};
 use crate::chat::{Caller, Chat, IdempotencyKey};
 use crate::config::Config;
-use crate::http::Health;
+use crate::http::{Admission, Health};
 use crate::limits::{RateLimits, Subject};
-use crate::resilience::Pressure;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{IdentifiedBy, Metrics, Transport};
 use crate::words::{ClientAddress, ConversationId, Principal, RequestId};
@@ -29,20 +28,10 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Whether this replica is started, ready, alive.
     pub health: Arc<Health>,
-    /// How long work waits here.
-    pub pressure: Arc<Pressure>,
+    /// Whether one more turn may begin.
+    pub admission: Arc<Admission>,
     /// How it learns to stop.
     pub shutdown: Shutdown,
-}
-
-/// With fewer turns than this under way it is not turns that there is too much of, and to refuse one would help nobody.
-const FEW: i64 = 32;
-
-impl Services {
-    /// Whether one more turn would only make all others slower.
-    pub fn is_overloaded(&self) -> bool {
-        self.pressure.is_high() && self.metrics.turns.in_flight.get(&()) >= FEW
-    }
 }
 
 /// Who is asking, established once per request by the edge and kept in the request's extensions.

@@ -22,11 +22,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct Quiet {
     event: Name,
     most: u32,
-    minute: Mutex<Minute>,
+    period: Duration,
+    now: Mutex<Period>,
 }
 
 #[derive(Debug, Default)]
-struct Minute {
+struct Period {
     began: Option<Instant>,
     written: u32,
     suppressed: u64,
@@ -35,13 +36,18 @@ struct Minute {
 impl Quiet {
     /// Lets `event` through at most `most` times a minute.
     pub fn new(event: &str, most: u32) -> Self {
-        Self { event: event.into(), most, minute: Mutex::default() }
+        Self { event: event.into(), most, period: MINUTE, now: Mutex::default() }
+    }
+
+    /// Lets `event` through once in each `period`, for what goes on for a while and should be seen to.
+    pub fn every(event: &str, period: Duration) -> Self {
+        Self { period, ..Self::new(event, 1) }
     }
 
     /// Asks for one line: how many were left out since the last one that was written, or `None` if this one is to be
     /// left out too.
     pub fn line(&self, metrics: &Process) -> Option<u64> {
-        let allowed = self.minute.lock().unwrap_or_else(PoisonError::into_inner).line(self.most);
+        let allowed = self.now.lock().unwrap_or_else(PoisonError::into_inner).line(self.most, self.period);
         if allowed.is_none() {
             metrics.suppressed.inc(&(self.event.clone(),));
         }
@@ -49,10 +55,10 @@ impl Quiet {
     }
 }
 
-impl Minute {
-    fn line(&mut self, most: u32) -> Option<u64> {
+impl Period {
+    fn line(&mut self, most: u32, period: Duration) -> Option<u64> {
         let now = Instant::now();
-        if self.began.is_none_or(|began| now.duration_since(began) >= MINUTE) {
+        if self.began.is_none_or(|began| now.duration_since(began) >= period) {
             self.began = Some(now);
             self.written = 0;
         }
@@ -82,5 +88,16 @@ mod tests {
         tokio::time::advance(MINUTE).await;
         assert_eq!(quiet.line(&metrics.process), Some(3), "it says how many were left out");
         assert_eq!(quiet.line(&metrics.process), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_on_is_written_once_in_each_period() {
+        let (metrics, quiet) = (Metrics::new(), Quiet::every("noise", MINUTE / 6));
+        let mut written = 0;
+        for _ in 0..60 {
+            written += u32::from(quiet.line(&metrics.process).is_some());
+            tokio::time::advance(MINUTE / 60).await;
+        }
+        assert_eq!(written, 6);
     }
 }

@@ -6,6 +6,7 @@
 mod connection;
 mod crowd;
 mod host;
+mod listen;
 mod pace;
 mod place;
 mod proxy;
@@ -28,6 +29,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
 use crowd::Crowd;
+pub use listen::listener;
 pub use pace::Wire;
 use streams::Streams;
 pub use tls::{Tls, TlsError};

@@ -1,21 +1,20 @@
 //! New turns are refused at the door while there is too much to do: it has to cost next to nothing, or refusing would take the
 //! time that the turns that run need.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use poem::http::{Method, StatusCode};
+use poem::http::{HeaderName, Method, StatusCode};
 use poem::{Request, Response};
 use tokio::time::timeout;
-use tracing::warn;
 
 use super::intake::discarded;
 use super::routes::Route;
 use super::{has_body_to_come, last_of_its_connection, request_id, tell_request_id};
 use crate::chat::ChatError;
-use crate::http::Services;
 use crate::http::problem::Problem;
-use crate::telemetry::Quiet;
-use crate::telemetry::metrics::TurnRefusal;
+use crate::http::{Admission, Services};
+use crate::telemetry::metrics::Metrics;
 use crate::words::Failure;
 
 /// What begins a turn.
@@ -23,43 +22,31 @@ const BEGIN: [&str; 3] = ["/api/v1/chat", "/api/v1/chat/stream", "/api/v1/turns"
 /// How much of a body is read, and for how long, so that the connection can stay: a new one costs more than that.
 const MOST_READ: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Lines a minute.
-const LINES: u32 = 10;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Who refuses.
 pub(super) struct Shed {
-    services: Services,
-    quiet: Quiet,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
 }
 
 impl Shed {
     pub(super) fn new(services: &Services) -> Self {
-        Self { services: services.clone(), quiet: Quiet::new("overloaded", LINES) }
+        Self { admission: Arc::clone(&services.admission), metrics: Arc::clone(&services.metrics) }
     }
 
     /// The answer to a request that would begin a turn now; the request again if it may go on. Whoever asks is not known yet:
     /// to find out costs more than the answer.
     pub(super) async fn refusal(&self, request: Request, route: Option<&Route>) -> Result<Response, Request> {
-        let route = route.filter(|route| {
-            self.services.is_overloaded()
-                && request.method() == Method::POST
-                && BEGIN.contains(&route.pattern.as_str())
-        });
-        let Some(route) = route else { return Err(request) };
+        let begins =
+            |route: &&Route| request.method() == Method::POST && BEGIN.contains(&route.pattern.as_str());
+        let Some(route) = route.filter(begins) else { return Err(request) };
+        let is_looked_for = request.headers().contains_key(IDEMPOTENCY_KEY);
+        let Some(why) = self.admission.refuses(is_looked_for) else { return Err(request) };
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        self.services.metrics.http.requests.inc(&(
-            request.method().into(),
-            route.label.clone(),
-            status.as_str().into(),
-        ));
-        self.services.metrics.turns.rejected.inc(&(TurnRefusal::Overloaded,));
-        if let Some(suppressed) = self.quiet.line(&self.services.metrics.process) {
-            let waited_ms = u64::try_from(self.services.pressure.waited().as_millis()).unwrap_or(u64::MAX);
-            warn!(
-                event = "overloaded",
-                waited_ms, suppressed, "work waits too long for a processor: no more turns are begun"
-            );
-        }
+        let counted_as = (request.method().into(), route.label.clone(), status.as_str().into());
+        self.metrics.http.requests.inc(&counted_as);
+        self.admission.refused(why);
         let id = request_id(request.headers());
         let is_read = !has_body_to_come(&request) || is_read(request).await;
         let mut response = busy().into_response(&id);

@@ -17,7 +17,7 @@ use crate::connections::{Connection, Due};
 use crate::http::edge::busy;
 use crate::http::problem::Problem;
 use crate::http::{Identity, Services};
-use crate::telemetry::metrics::{Direction, Frame, SocketEnd, TurnRefusal};
+use crate::telemetry::metrics::{Direction, Frame, SocketEnd};
 use crate::telemetry::traces::TraceContext;
 use crate::words::{ErrorCode, Failure, RequestId, TurnId};
 
@@ -143,11 +143,11 @@ impl Session {
         let span = requests::span(&frame, &request_id, self.upgraded_by.as_ref());
         let ask = |reference| Ask { services: self.services.clone(), identity, reference, span };
         match frame {
-            ClientFrame::Chat(reference, _) if self.services.is_overloaded() => {
-                self.services.metrics.turns.rejected.inc(&(TurnRefusal::Overloaded,));
-                return self.refuse(Some(&reference), &busy(), &request_id).await;
-            }
             ClientFrame::Chat(reference, request) if self.has_room_for(None) => {
+                if let Some(why) = self.services.admission.refuses(true) {
+                    self.services.admission.refused(why);
+                    return self.refuse(Some(&reference), &busy(), &request_id).await;
+                }
                 self.requests.chat(ask(reference), *request);
             }
             ClientFrame::Resume(reference, turn, after) if self.has_room_for(Some(turn)) => {
