@@ -72,7 +72,7 @@ pub fn services(
         replica: replica.clone(),
     };
     let chat = Arc::new(Chat::new(&config, parts).map_err(|error| bug(error.as_ref()))?);
-    let pressure = Pressure::new(*config.turns.max_delay);
+    let pressure = Arc::new(Pressure::new(*config.turns.max_delay));
     Ok(Services {
         admission: Arc::new(Admission::new(
             Arc::clone(&chat),
@@ -270,7 +270,7 @@ async fn listen(
     roster: Roster,
     until: &Shutdown,
 ) -> Result<(SocketAddr, SocketAddr), Failure> {
-    let Services { config, metrics, health, shutdown, .. } = services;
+    let Services { config, metrics, health, shutdown, admission, .. } = services;
     let public_tls = tls(&config.server.tls, TlsPort::Public, metrics, shutdown)?;
     let management_tls = tls(&config.server.management_tls, TlsPort::Management, metrics, until)?;
     let public = bind(config.server.listen)?;
@@ -285,7 +285,8 @@ async fn listen(
     };
     let api = http::api(services, connections);
     let endpoint = http::public(services, connections, api, http::routes(), documents);
-    let watched = Watched { metrics: Arc::clone(metrics), health: Arc::clone(health) };
+    let pressure = Arc::clone(admission.pressure());
+    let watched = Watched { metrics: Arc::clone(metrics), health: Arc::clone(health), pressure };
     let settings = accept::Settings::public(&config.server).with_tls(public_tls);
     shutdown.spawn(accept::serve(public, endpoint, settings, Some(watched), shutdown.clone()));
 

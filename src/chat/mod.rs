@@ -19,12 +19,14 @@ mod turns;
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 
 pub use error::ChatError;
 pub use personas::{Personas, PersonasError};
 pub use request::{AddMessage, Caller, ChatRequest, IdempotencyKey, MessageOrder, OnBusy, PageQuery};
 
 use cast::Cast;
+use futures_util::poll;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
@@ -195,9 +197,13 @@ impl Chat {
         &self,
         work: impl Future<Output = Result<T, ChatError>> + Send + 'static,
     ) -> Result<T, ChatError> {
+        let mut work = Box::pin(work.in_current_span());
+        // What waits for nothing needs no task: that would be a thread to wake, and a turn through all that is ready.
+        if let Poll::Ready(done) = poll!(&mut work) {
+            return done;
+        }
         let (tell, told) = oneshot::channel();
-        let work = async move { drop(tell.send(work.await)) };
-        self.shutdown.spawn(work.in_current_span());
+        self.shutdown.spawn(async move { drop(tell.send(work.await)) });
         told.await.unwrap_or_else(|gone| Err(ChatError::Internal(gone.into())))
     }
 

@@ -61,7 +61,9 @@ impl Chat {
         request: ChatRequest,
     ) -> Result<Started, ChatError> {
         let (chat, asked_by) = (Arc::clone(self), caller.clone());
-        let started = self.to_its_end(async move { chat.accept(&asked_by, request).await }).await;
+        // Before anything is waited for, so that it counts for whoever comes next.
+        let room = self.room();
+        let started = self.to_its_end(async move { chat.accept(&asked_by, request, room).await }).await;
         let (outcome, refusal) = match &started {
             Ok(Started { replayed, .. }) => {
                 (Some(if *replayed { Used::Replayed } else { Used::First }), None)
@@ -80,9 +82,14 @@ impl Chat {
         started
     }
 
-    async fn accept(&self, caller: &Caller, request: ChatRequest) -> Result<Started, ChatError> {
+    async fn accept(
+        &self,
+        caller: &Caller,
+        request: ChatRequest,
+        room: Result<Place, ChatError>,
+    ) -> Result<Started, ChatError> {
         self.check_personas(caller, &request)?;
-        let mut place = match self.room() {
+        let mut place = match room {
             Ok(place) => place,
             Err(refusal) => return self.begun_before(caller, &request).await?.ok_or(refusal),
         };
@@ -132,6 +139,11 @@ impl Chat {
     /// Whether there is no room for one more turn on this replica.
     pub fn is_full(&self) -> bool {
         self.live.free_places() == 0
+    }
+
+    /// How many turns have a place on this replica.
+    pub fn under_way(&self) -> usize {
+        self.live.taken_places()
     }
 
     /// Room for one more turn on this replica.

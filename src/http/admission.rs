@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::chat::Chat;
 use crate::resilience::Pressure;
@@ -11,8 +11,6 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::Quiet;
 use crate::telemetry::metrics::{Metrics, TurnRefusal};
 
-/// With fewer turns than this under way it is not turns that there is too much of, and to refuse one would help nobody.
-const FEW: i64 = 32;
 /// How often refusals are said.
 const SAID_EVERY: Duration = Duration::from_secs(10);
 
@@ -28,7 +26,7 @@ pub enum Overload {
 /// Lets turns begin as long as there is room and time for them.
 pub struct Admission {
     chat: Arc<Chat>,
-    pressure: Pressure,
+    pressure: Arc<Pressure>,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     quiet: Quiet,
@@ -36,32 +34,34 @@ pub struct Admission {
 
 impl Admission {
     /// Asks these.
-    pub fn new(chat: Arc<Chat>, pressure: Pressure, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
+    pub fn new(chat: Arc<Chat>, pressure: Arc<Pressure>, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
         Self { chat, pressure, metrics, shutdown, quiet: Quiet::every("overloaded", SAID_EVERY) }
     }
 
     /// Measures how long work waits, until nothing is begun any more.
     pub async fn watch(self: Arc<Self>) {
+        let chat = Arc::clone(&self.chat);
         tokio::select! {
-            () = self.pressure.watch() => {}
+            error = self.pressure.watch(move || chat.under_way()) => {
+                error!(event = "pressure_unknown", %error, "overload of the processors cannot be seen");
+            }
             () = self.shutdown.closing().cancelled() => {}
         }
     }
 
     /// What is measured.
-    pub fn pressure(&self) -> &Pressure {
+    pub fn pressure(&self) -> &Arc<Pressure> {
         &self.pressure
     }
 
-    /// Why one more turn should not begin, if it should not; asked once for each, as of many only a share is refused. A turn
-    /// that is only looked for, because its idempotency key may have begun it, needs no room.
+    /// Why one more turn should not begin, if it should not; asked once for each. A turn that is only looked for, because its
+    /// idempotency key may have begun it, needs no room.
     pub fn refuses(&self, is_looked_for: bool) -> Option<Overload> {
         // A server that is leaving says so instead.
         if !is_looked_for && self.chat.is_full() && !self.shutdown.closing().is_cancelled() {
             return Some(Overload::Full);
         }
-        let is_many = self.metrics.turns.in_flight.get(&()) >= FEW;
-        (is_many && self.pressure.refuses()).then_some(Overload::Delay)
+        (!self.pressure.lets_in(self.chat.under_way())).then_some(Overload::Delay)
     }
 
     /// Counts a refusal, and says so now and then: a line for each would take the time that there is too little of.
@@ -69,19 +69,21 @@ impl Admission {
         self.metrics.turns.rejected.inc(&(TurnRefusal::Overloaded,));
         let Some(suppressed) = self.quiet.line(&self.metrics.process) else { return };
         let waited_ms = u64::try_from(self.pressure.waited().as_millis()).unwrap_or(u64::MAX);
-        let percent = (self.pressure.share() * 100.0).round() as u64;
+        let turns = self.chat.under_way();
         match why {
             Overload::Delay => warn!(
                 event = "overloaded",
                 reason = "delay",
+                turns,
+                bound = self.pressure.bound(),
                 waited_ms,
-                percent,
                 suppressed,
-                "work waits too long for a processor: of new turns, a share is refused"
+                "work waits too long for a processor: no more turns are begun than end"
             ),
             Overload::Full => warn!(
                 event = "overloaded",
                 reason = "full",
+                turns,
                 waited_ms,
                 suppressed,
                 "as many turns are under way as may be: new ones are refused"

@@ -94,6 +94,11 @@ impl LiveTurns {
         self.places.available_permits()
     }
 
+    /// How many turns have a place.
+    pub fn taken_places(&self) -> usize {
+        self.settings.max_concurrent.get().saturating_sub(self.free_places())
+    }
+
     /// Waits until no turn has a place here, without keeping anybody from taking one meanwhile.
     pub async fn idle(&self) {
         let all = u32::try_from(self.settings.max_concurrent.get()).unwrap_or(u32::MAX);

@@ -37,6 +37,7 @@ pub use tls::{Tls, TlsError};
 use crate::config;
 use crate::http::Health;
 use crate::http::client_address::Networks;
+use crate::resilience::Pressure;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Quiet;
 use crate::telemetry::metrics::Metrics;
@@ -46,6 +47,10 @@ use crate::words::ClientAddress;
 const BEAT: Duration = Duration::from_secs(1);
 /// The pause after a failed accept. Without file descriptors every accept fails at once, and the loop would spin.
 const PAUSE: Duration = Duration::from_millis(50);
+/// While work waits too long for a processor, so many are accepted before a pause: the others wait in the kernel, where they cost
+/// nothing. A crowd let in at once would take the time of those that are inside, and each have less of it.
+const BATCH: u32 = 32;
+const BREATH: Duration = Duration::from_millis(5);
 /// Probes, scrapes and people at the management port; apart from the public one, so that a full house can still be looked into.
 const MANAGEMENT_CONNECTIONS: usize = 128;
 
@@ -103,12 +108,14 @@ impl Settings {
 }
 
 /// Who wants to know about the connections of a port.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Watched {
     /// Counts them.
     pub metrics: Arc<Metrics>,
     /// Hears that the loop runs.
     pub health: Arc<Health>,
+    /// Knows whether there is time for more.
+    pub pressure: Arc<Pressure>,
 }
 
 /// Serves `endpoint` on `listener` until `shutdown` is closing and the last connection has ended, sockets included;
@@ -164,7 +171,7 @@ where
 
     async fn serve(self: Arc<Self>, listener: TcpListener) {
         let places = Arc::new(Semaphore::new(self.most()));
-        let mut is_failing = false;
+        let (mut is_failing, mut batch) = (false, 0);
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -176,6 +183,11 @@ where
                     Ok((stream, peer)) => {
                         is_failing = false;
                         self.clone().spawn(stream, peer, permit);
+                        batch = if self.is_late() { batch + 1 } else { 0 };
+                        if batch >= BATCH {
+                            batch = 0;
+                            tokio::time::sleep(BREATH).await;
+                        }
                     }
                     Err(error) => pause_after(&error, &mut is_failing).await,
                 },
@@ -188,6 +200,10 @@ where
     /// As many as one call can wait for; no machine has more.
     fn most(&self) -> usize {
         self.settings.max_connections.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize)
+    }
+
+    fn is_late(&self) -> bool {
+        self.watched.as_ref().is_some_and(|watched| watched.pressure.is_late())
     }
 
     fn beat(&self) {

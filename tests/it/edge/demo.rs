@@ -171,7 +171,11 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (app, services, stage) = app(change);
-        let watched = accept::Watched { metrics: services.metrics.clone(), health: services.health.clone() };
+        let watched = accept::Watched {
+            metrics: services.metrics.clone(),
+            health: services.health.clone(),
+            pressure: services.admission.pressure().clone(),
+        };
         let settings = accept::Settings::public(&services.config.server);
         let serving = accept::serve(listener, app, settings, Some(watched), services.shutdown.clone());
         #[expect(clippy::disallowed_methods, reason = "a test waits for the server itself")]

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use polylogue::config::{self, ClientAuth, Config, TlsVersion};
 use polylogue::http::accept::{self, Settings, Tls, Watched};
 use polylogue::http::{Health, accept::TlsError};
+use polylogue::resilience::Pressure;
 use polylogue::shutdown::Shutdown;
 use polylogue::telemetry::metrics::{Metrics, TlsPort};
 use tokio::net::{TcpListener, TcpStream};
@@ -47,7 +49,8 @@ impl Port {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, metrics, shutdown) =
             (listener.local_addr().unwrap(), Arc::new(Metrics::new()), Shutdown::new());
-        let watched = Watched { metrics: Arc::clone(&metrics), health: Arc::new(Health::new()) };
+        let pressure = Arc::new(Pressure::new(Duration::ZERO));
+        let watched = Watched { metrics: Arc::clone(&metrics), health: Arc::new(Health::new()), pressure };
         let endpoint = poem::endpoint::make_sync(|request: poem::Request| {
             poem::Response::builder().body(format!("{} {:?}", request.scheme(), request.version()))
         });

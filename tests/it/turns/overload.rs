@@ -50,8 +50,7 @@ async fn while_work_waits_too_long_new_turns_are_refused_and_those_that_run_go_o
     }
     let mut socket = app.socket().await;
     let busy = Busy::begin(&app);
-    // What has it busy does not become less, so that in the end every new turn is refused.
-    eventually("there is too much to do", async || admission.pressure().share() >= 1.0).await;
+    eventually("there is too much to do", async || admission.pressure().bound().is_some()).await;
     let refused_before = app.metric("turns_rejected_total{reason=\"overloaded\"}");
 
     for path in ["/api/v1/chat", "/api/v1/chat/stream", "/api/v1/turns"] {
@@ -74,6 +73,8 @@ async fn while_work_waits_too_long_new_turns_are_refused_and_those_that_run_go_o
     app.model.go_on();
     let events = running.rest().await;
     assert_eq!(events.last().unwrap().name, "turn.completed");
-    eventually("there is time again", async || admission.pressure().share() == 0.0).await;
-    assert_eq!(app.post("/api/v1/chat", json!({"message": "hello"})).await.status, 200);
+    eventually("there is time again", async || {
+        app.post("/api/v1/chat", json!({"message": "hello"})).await.status == 200
+    })
+    .await;
 }
