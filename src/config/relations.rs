@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::leaf::{Key, Origin};
 use super::problem::Problem;
-use super::{AllowedOrigin, ClientAuth, Config, Jwt, Retry, Tls, Tracing};
+use super::{AllowedOrigin, ClientAuth, Config, Jwt, Llm, Retry, Tls, Tracing};
 
 /// A replica is dead only after it missed this many signs of life in a row (`state.md` §3).
 const BEATS_PER_LEASE: u32 = 5;
@@ -70,7 +70,23 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             config.server.listen
         ));
     }
+    for upstream in without_model(&config.llm) {
+        warnings.push(format!(
+            "{upstream} is set without a model: personas that name none are asked for with an empty one, which most servers refuse; set \
+             llm.model (or the upstream's own)"
+        ));
+    }
     warnings
+}
+
+/// Upstreams that have no model for who names none. An address alone stands for nothing; OpenAI's own has one.
+fn without_model(llm: &Llm) -> Vec<String> {
+    if llm.upstreams.is_empty() {
+        let is_without = llm.base_url.is_some() && llm.model.is_none();
+        return is_without.then(|| "llm.base_url".to_owned()).into_iter().collect();
+    }
+    let without = llm.upstreams.iter().filter(|upstream| upstream.model.is_none());
+    without.map(|upstream| format!("the upstream {}", upstream.name)).collect()
 }
 
 struct Relations<'a> {

@@ -292,6 +292,15 @@ fn what_cannot_be_traced_with_is_told_by_the_variable_that_says_it() {
 }
 
 #[test]
+fn a_model_server_without_a_model_is_warned_of() {
+    let warned = |variables: &[(&str, &str)]| environment(variables).load().unwrap().warnings.concat();
+    let address = ("POLYLOGUE__LLM__BASE_URL", "http://127.0.0.1:1/v1");
+    assert!(warned(&[address]).contains("llm.base_url is set without a model"));
+    assert_eq!(warned(&[address, ("POLYLOGUE__LLM__MODEL", "any")]), "");
+    assert_eq!(warned(&[("POLYLOGUE__LLM__API_KEY", "sk-1234")]), "", "OpenAI's own has one");
+}
+
+#[test]
 fn a_stop_that_cuts_turns_short_is_warned_of() {
     let effective = environment(&[("POLYLOGUE__SERVER__GRACE", "5s")]).load().unwrap();
     assert_eq!(effective.warnings.len(), 1);

@@ -1,6 +1,6 @@
 //! Following turns that are owned elsewhere: one task for all of them, however many readers each has.
 //!
-//! It asks for what is new every [`NEWS`] while there is news, more and more rarely while there is none, and keeps the
+//! It asks for what is new every [`NEWS`] while there is news, more rarely the longer there was none, and keeps the
 //! newest events, so that readers take them from here. Nothing blocks in Redis, and nothing is subscribed to.
 
 use std::collections::{HashMap, VecDeque};
@@ -24,6 +24,8 @@ use crate::words::{Event, EventId, TurnId};
 /// How often a turn with news is asked for more, and the longest pause without any.
 const NEWS: Duration = Duration::from_millis(25);
 const SILENCE: Duration = Duration::from_millis(250);
+/// A pause is such a part of the silence before it: what comes then is late by an eighth of what it took, on average.
+const OF_SILENCE: u32 = 4;
 
 /// A reader waits at most so long, whatever happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -49,7 +51,7 @@ struct Turn {
     is_over: bool,
     news: Arc<Notify>,
     due: Instant,
-    pause: Duration,
+    news_at: Instant,
     wanted: Instant,
 }
 
@@ -57,7 +59,7 @@ impl Turn {
     fn new(from: EventId) -> Self {
         let now = Instant::now();
         let (events, news) = (VecDeque::new(), Arc::default());
-        Self { from, events, record: None, is_over: false, news, due: now, pause: NEWS, wanted: now }
+        Self { from, events, record: None, is_over: false, news, due: now, news_at: now, wanted: now }
     }
 
     fn last(&self) -> EventId {
@@ -72,14 +74,12 @@ impl Turn {
             self.from = self.events.pop_front().map_or(self.from, |event| event.id);
         }
         self.is_over |= is_over;
-        self.waits(if has_news { NEWS } else { (self.pause * 2).min(SILENCE) });
+        let now = Instant::now();
         if has_news {
+            self.news_at = now;
             self.news.notify_waiters();
         }
-    }
-
-    fn waits(&mut self, pause: Duration) {
-        (self.pause, self.due) = (pause, Instant::now() + pause);
+        self.due = now + ((now - self.news_at) / OF_SILENCE).clamp(NEWS, SILENCE);
     }
 
     fn page(&self, after: EventId, limit: usize) -> Option<LogPage> {
@@ -209,7 +209,7 @@ impl Followed {
             }
             Err(error) => {
                 tracing::debug!(turn_id = %turn, error, "a turn owned elsewhere could not be read on");
-                followed.waits(SILENCE);
+                followed.due = Instant::now() + SILENCE;
             }
         }
     }
