@@ -1,8 +1,11 @@
 //! How long models worked for a turn, so that the rest can be called ours.
 
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::poll;
 use tokio::time::Instant;
 
 /// Adds up the time in which at least one model call of a turn was under way. Calls that run at the same time count
@@ -26,8 +29,12 @@ impl ModelClock {
         Working(self)
     }
 
-    /// Waits for a model, which works that long.
+    /// Waits for a model, which works that long. What is there at once was not waited for.
     pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Poll::Ready(done) = poll!(work.as_mut()) {
+            return done;
+        }
         let _working = self.start();
         work.await
     }

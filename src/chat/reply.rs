@@ -115,8 +115,10 @@ impl Speak {
             },
             () = task.stop.cancelled() => return Ok(End::Stopped),
         };
-        loop {
+        // What is there is taken first, without looking out for a stop meanwhile: most of a burst of tokens is.
+        while !task.stop.is_cancelled() {
             let chunk = tokio::select! {
+                biased;
                 chunk = task.clock.during(clock.during(stream.next())) => chunk.unwrap_or(Err(LlmError::Cut)),
                 () = task.stop.cancelled() => return Ok(End::Stopped),
             };
@@ -132,6 +134,7 @@ impl Speak {
                 Err(error) => return Ok(failed(task, &error)),
             }
         }
+        Ok(End::Stopped)
     }
 
     fn request(&self, state: &TurnState, persona: &Persona) -> ModelRequest {
