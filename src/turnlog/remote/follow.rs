@@ -218,3 +218,27 @@ impl Followed {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_after_a_silence_is_late_by_a_quarter_of_it_at_most() {
+        let mut turn = Turn::new(EventId { epoch: 1, seq: 1 });
+        let began = Instant::now();
+        let mut asked = 0;
+        while began.elapsed() < Duration::from_secs(2) {
+            let silence = began.elapsed();
+            turn.take_in(Vec::new(), false);
+            let pause = turn.due - Instant::now();
+            assert!((NEWS..=SILENCE).contains(&pause), "{pause:?}");
+            assert!(pause <= NEWS.max(silence / 4), "{pause:?} after {silence:?}");
+            asked += 1;
+            tokio::time::advance(pause).await;
+        }
+        assert!(asked < 20, "asked {asked} times in two seconds");
+        turn.take_in(Vec::new(), true);
+        assert_eq!(turn.due - Instant::now(), NEWS, "there was news");
+    }
+}
