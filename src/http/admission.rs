@@ -58,7 +58,10 @@ impl Admission {
     /// idempotency key may have begun it, needs no room.
     pub fn refuses(&self, is_looked_for: bool) -> Option<Overload> {
         // A server that is leaving says so instead.
-        if !is_looked_for && self.chat.is_full() && !self.shutdown.closing().is_cancelled() {
+        if self.shutdown.closing().is_cancelled() {
+            return None;
+        }
+        if !is_looked_for && self.chat.is_full() {
             return Some(Overload::Full);
         }
         (!self.pressure.lets_in(self.chat.under_way())).then_some(Overload::Delay)

@@ -31,6 +31,10 @@ const MOST_CUT: f64 = 0.5;
 /// By how much the bound grows in a second while work does not wait at all, and less the longer it does. What it lets in speaks half
 /// a second later; by then it has not grown by much.
 const GROWTH: f64 = 0.2;
+/// And if work has waited for less than such a part of what it may for so long: what overwhelmed us is over.
+const FAST_GROWTH: f64 = 1.0;
+const CALM: Duration = Duration::from_secs(2);
+const CALM_LOAD: f64 = 0.1;
 /// A measurement counts for at most so long.
 const LONGEST: Duration = Duration::from_millis(100);
 /// With fewer under way than this it is not they that there is too much of, and to refuse one would help nobody.
@@ -60,6 +64,8 @@ struct Seen {
     least: f64,
     was_least: f64,
     used_at: Option<Instant>,
+    /// When work last waited.
+    busy_at: Option<Instant>,
     bound: Option<f64>,
 }
 
@@ -143,6 +149,9 @@ impl Seen {
     /// The bound, now that so many are under way and work waits for so much of what it may.
     fn next(&mut self, load: f64, under_way: usize, was_used: bool, now: Instant) -> Option<f64> {
         let passed = self.at.replace(now).map_or(TICK, |at| now - at).min(LONGEST);
+        if load > CALM_LOAD {
+            self.busy_at = Some(now);
+        }
         if load > 1.0 {
             let since = *self.above_since.get_or_insert_with(|| {
                 self.least = load;
@@ -160,7 +169,9 @@ impl Seen {
         (self.above_since, self.was_least) = (None, 0.0);
         let bound = self.bound?;
         if was_used {
-            self.bound = Some(bound * (1.0 + GROWTH * (1.0 - load) * passed.as_secs_f64()));
+            let is_calm = self.busy_at.is_none_or(|at| now - at > CALM);
+            let growth = if is_calm { FAST_GROWTH } else { GROWTH };
+            self.bound = Some(bound * (1.0 + growth * (1.0 - load) * passed.as_secs_f64()));
             self.used_at = Some(now);
         } else if self.used_at.is_none_or(|at| now - at >= UNUSED) {
             self.bound = None;
@@ -242,6 +253,11 @@ mod tests {
             bound = work.waits(Duration::ZERO, 1, 940);
         }
         assert!((1210..=1225).contains(&bound.unwrap()), "a fifth in a second: {bound:?}");
+        for _ in 0..second * 2 {
+            work.pressure.lets_in(5000);
+            bound = work.waits(Duration::ZERO, 1, 1200);
+        }
+        assert!((2800..=4200).contains(&bound.unwrap()), "it doubles when that is over: {bound:?}");
         assert_eq!(work.waits(Duration::ZERO, second * 9, 500), bound);
         assert_eq!(work.waits(Duration::ZERO, second * 2, 500), None);
     }
