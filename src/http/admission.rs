@@ -14,15 +14,6 @@ use crate::telemetry::metrics::{Metrics, TurnRefusal};
 /// How often refusals are said.
 const SAID_EVERY: Duration = Duration::from_secs(10);
 
-/// Why a turn is not begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overload {
-    /// Work waits too long for a processor.
-    Delay,
-    /// As many turns are under way as may be.
-    Full,
-}
-
 /// Lets turns begin as long as there is room and time for them.
 pub struct Admission {
     chat: Arc<Chat>,
@@ -54,43 +45,36 @@ impl Admission {
         &self.pressure
     }
 
-    /// Why one more turn should not begin, if it should not; asked once for each. A turn that is only looked for, because its
-    /// idempotency key may have begun it, needs no room.
-    pub fn refuses(&self, is_looked_for: bool) -> Option<Overload> {
+    /// Whether one more turn may not begin; asked once for each, and counted where it may not. A turn that is only looked for,
+    /// because its idempotency key may have begun it, needs no room: whether there is some is found out when it is not known.
+    pub fn turns_away(&self, is_looked_for: bool) -> bool {
         // A server that is leaving says so instead.
         if self.shutdown.closing().is_cancelled() {
-            return None;
+            return false;
         }
-        if !is_looked_for && self.chat.is_full() {
-            return Some(Overload::Full);
+        let has_time = self.pressure.lets_in(self.chat.under_way());
+        if has_time && !self.chat.is_full() {
+            return false;
         }
-        (!self.pressure.lets_in(self.chat.under_way())).then_some(Overload::Delay)
+        self.say(if has_time { "full" } else { "delay" });
+        if has_time && is_looked_for {
+            return false;
+        }
+        self.metrics.turns.rejected.inc(&(TurnRefusal::Overloaded,));
+        true
     }
 
-    /// Counts a refusal, and says so now and then: a line for each would take the time that there is too little of.
-    pub fn refused(&self, why: Overload) {
-        self.metrics.turns.rejected.inc(&(TurnRefusal::Overloaded,));
+    /// Says so now and then: a line for each would take the time that there is too little of.
+    fn say(&self, reason: &str) {
         let Some(suppressed) = self.quiet.line(&self.metrics.process) else { return };
-        let waited_ms = u64::try_from(self.pressure.waited().as_millis()).unwrap_or(u64::MAX);
-        let turns = self.chat.under_way();
-        match why {
-            Overload::Delay => warn!(
-                event = "overloaded",
-                reason = "delay",
-                turns,
-                bound = self.pressure.bound(),
-                waited_ms,
-                suppressed,
-                "work waits too long for a processor: no more turns are begun than end"
-            ),
-            Overload::Full => warn!(
-                event = "overloaded",
-                reason = "full",
-                turns,
-                waited_ms,
-                suppressed,
-                "as many turns are under way as may be: new ones are refused"
-            ),
-        }
+        warn!(
+            event = "overloaded",
+            reason,
+            turns = self.chat.under_way(),
+            bound = self.pressure.bound(),
+            waited_ms = u64::try_from(self.pressure.waited().as_millis()).unwrap_or(u64::MAX),
+            suppressed,
+            "new turns are refused"
+        );
     }
 }

@@ -31,7 +31,7 @@ use poem::endpoint::make_sync;
 use poem::http::{Method, StatusCode, header};
 use poem::{Request, Response, Route, get, post};
 
-pub use admission::{Admission, Overload};
+pub use admission::Admission;
 pub use docs::Documents;
 pub use edge::{Edge, HeldPlace, RouteTable};
 pub use gate::Gate;

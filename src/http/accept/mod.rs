@@ -108,7 +108,7 @@ impl Settings {
 }
 
 /// Who wants to know about the connections of a port.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Watched {
     /// Counts them.
     pub metrics: Arc<Metrics>,

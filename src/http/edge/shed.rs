@@ -42,11 +42,12 @@ impl Shed {
             |route: &&Route| request.method() == Method::POST && BEGIN.contains(&route.pattern.as_str());
         let Some(route) = route.filter(begins) else { return Err(request) };
         let is_looked_for = request.headers().contains_key(IDEMPOTENCY_KEY);
-        let Some(why) = self.admission.refuses(is_looked_for) else { return Err(request) };
+        if !self.admission.turns_away(is_looked_for) {
+            return Err(request);
+        }
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let counted_as = (request.method().into(), route.label.clone(), status.as_str().into());
         self.metrics.http.requests.inc(&counted_as);
-        self.admission.refused(why);
         let id = request_id(request.headers());
         let is_read = !has_body_to_come(&request) || is_read(request).await;
         let mut response = busy().into_response(&id);

@@ -144,8 +144,7 @@ impl Session {
         let ask = |reference| Ask { services: self.services.clone(), identity, reference, span };
         match frame {
             ClientFrame::Chat(reference, request) if self.has_room_for(None) => {
-                if let Some(why) = self.services.admission.refuses(true) {
-                    self.services.admission.refused(why);
+                if self.services.admission.turns_away(true) {
                     return self.refuse(Some(&reference), &busy(), &request_id).await;
                 }
                 self.requests.chat(ask(reference), *request);
